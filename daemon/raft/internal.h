@@ -1,0 +1,206 @@
+/*
+ * The core's state and the words that its files share. Nothing outside daemon/raft and its tests includes this.
+ *
+ * One step is: prepare (raft.c: may refuse, reserves memory, changes nothing else), apply (cannot fail),
+ * then flush (emits what the new state owes to others, and only if term and vote are durable).
+ */
+#ifndef RAFT_KV_RAFT_INTERNAL_H
+#define RAFT_KV_RAFT_INTERNAL_H
+
+#include "log.h"
+#include "raft.h"
+
+#include "../assert.h"
+
+#define RAFT_WRITES_MAX 64u	      /* writes told apart while under way; more are merged */
+#define RAFT_APPENDS_PER_STEP 8u      /* messages with entries to one peer in one step */
+#define RAFT_BATCH_ENTRIES_MAX 8192u  /* entries in one message, below the limit of the wire */
+#define RAFT_MESSAGES_PER_PEER (RAFT_APPENDS_PER_STEP + 5u)
+#define RAFT_MESSAGES_MAX (RAFT_MEMBERS_MAX * RAFT_MESSAGES_PER_PEER)
+#define RAFT_NUMBER_MAX (UINT64_MAX / 4) /* terms and indexes from others above this are nonsense */
+
+enum raft_ballot { RAFT_BALLOT_NONE, RAFT_BALLOT_GRANTED, RAFT_BALLOT_REFUSED };
+
+/* Another member, as this one sees it. */
+struct raft_peer {
+	uint64_t id;
+	bool voter;
+	uint64_t last_contact_us; /* any message */
+
+	/* While this member leads (paper, figure 2: volatile state on leaders). */
+	uint64_t match;
+	uint64_t next;
+	uint64_t round; /* highest round this peer has answered */
+	uint64_t last_sent_us;
+	uint64_t last_ack_us;	/* newest answer to an append of this term: what CheckQuorum counts */
+	uint64_t probe_prev;	/* prev_index of the probe under way */
+	bool probing;		/* next is a guess: one message, then wait for the answer */
+	bool probe_outstanding; /* that message was sent */
+	bool heartbeat_due;
+
+	/* While this member campaigns. */
+	enum raft_ballot ballot;
+	bool vote_request_due;
+
+	/* Answers that wait for term and vote to be durable. */
+	bool stale_reply_due; /* it sent an append of an older term: tell it ours */
+	struct {
+		bool due;
+		bool granted;
+		bool pre_vote;
+		uint64_t request_term;
+	} vote_reply;
+};
+
+/* Writes under way: up to which entry each makes this log durable. */
+struct raft_writes {
+	uint64_t seq;	      /* newest write handed out */
+	uint64_t durable_seq; /* newest write known to be durable */
+	uint64_t hard_seq;    /* newest write that changed the hard state */
+	uint64_t durable_index;
+	unsigned head;
+	unsigned n;
+	struct {
+		uint64_t seq;
+		uint64_t last_index;
+	} ring[RAFT_WRITES_MAX];
+};
+
+enum raft_reply_kind { RAFT_REPLY_NONE, RAFT_REPLY_ACCEPT, RAFT_REPLY_REJECT };
+
+/* A follower's dealings with the leader of its term; forgotten with the term. */
+struct raft_following {
+	uint64_t verified; /* the log up to here equals the leader's */
+	uint64_t acked;	   /* match last told to the leader */
+	uint64_t round;	   /* highest seen from the leader */
+	uint64_t heard_us; /* when the leader's newest append arrived */
+	bool sticky;	   /* heard_us still speaks against an election */
+	enum raft_reply_kind reply;
+	uint64_t reject_prev_index;
+	uint64_t reject_conflict_index;
+	uint64_t reject_conflict_term;
+};
+
+/* Reads that wait: first n_in_flight for the current round, the others for the next one. */
+struct raft_reads {
+	struct raft_read *pending;
+	uint64_t *failed; /* same capacity as pending */
+	size_t capacity;
+	size_t n_done; /* at the front: handed out by the last step */
+	size_t n;      /* including n_done */
+	size_t n_in_flight;
+	uint64_t round; /* newest round started in this leadership */
+	uint64_t round_confirmed;
+};
+
+struct raft_transfer {
+	uint64_t target; /* RAFT_NO_MEMBER: none under way */
+	uint64_t deadline_us;
+	bool told;		  /* TIMEOUT_NOW was sent since the last heartbeat */
+	uint64_t timeout_now_due; /* send it in this step, whatever the role: a leader with a stalled disk */
+};
+
+struct raft {
+	struct raft_options options;
+	struct raft_config config;
+	bool started;
+	bool self_voter;
+	unsigned n_voters;
+	uint64_t random;
+	uint64_t now_us;
+
+	enum raft_role role;
+	struct raft_hard_state hard;
+	uint64_t leader;
+	uint64_t commit;
+	uint64_t commit_hint; /* recovered */
+	struct raft_log log;
+	struct raft_writes writes;
+
+	uint64_t election_deadline_us;
+	bool own_vote;		/* candidate: the vote for itself is durable and counted */
+	bool campaign_transfer; /* candidate: the leader asked for it */
+	bool disk_stalled;
+	uint64_t term_start; /* leader: index of the no-op of its term */
+
+	struct raft_following following;
+	struct raft_reads reads;
+	struct raft_transfer transfer;
+	unsigned n_peers;
+	struct raft_peer peers[RAFT_MEMBERS_MAX];
+
+	struct raft_update *out; /* during a step only */
+	bool hard_dirty;	 /* this step changed term or vote */
+	size_t n_messages;
+	struct raft_message messages[RAFT_MESSAGES_MAX];
+};
+
+/* raft.c */
+void raft_trace(struct raft *core, enum raft_trace_type type, uint64_t a, uint64_t b);
+struct raft_peer *raft_find_peer(struct raft *core, uint64_t id);
+const struct raft_peer *raft_find_peer_const(const struct raft *core, uint64_t id);
+unsigned raft_quorum(const struct raft *core);
+uint64_t raft_random_below(struct raft *core, uint64_t n);
+struct raft_message *raft_emit(struct raft *core, enum raft_message_type type, uint64_t to, uint64_t term);
+
+/* The highest value that a quorum of voters has reached; self counts if it is a voter. */
+uint64_t raft_quorum_value(const struct raft *core, uint64_t self, uint64_t (*get)(const struct raft_peer *peer));
+
+/* check.c */
+int raft_check_message(const struct raft *core, const struct raft_message *message)
+	__attribute__((warn_unused_result));
+uint32_t raft_count_known(const struct raft_log *log, const struct raft_message *message);
+
+/* persist.c */
+bool raft_hard_durable(const struct raft *core);
+void raft_set_hard_state(struct raft *core, uint64_t term, uint64_t vote);
+void raft_write_entries(struct raft *core, uint64_t first_index, uint64_t last_index);
+void raft_write_truncate(struct raft *core, uint64_t from);
+void raft_write_finish(struct raft *core);
+void raft_on_persisted(struct raft *core, uint64_t seq);
+
+/* election.c */
+void raft_reset_election_timer(struct raft *core);
+void raft_become_follower(struct raft *core, uint64_t term);
+void raft_follow(struct raft *core, uint64_t leader);
+void raft_campaign(struct raft *core, bool transfer);
+bool raft_is_sticky(const struct raft *core);
+bool raft_adopts_term(const struct raft *core, const struct raft_message *message);
+void raft_on_election_timeout(struct raft *core);
+void raft_on_vote_request(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
+void raft_on_vote_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
+void raft_on_own_vote_durable(struct raft *core);
+void raft_flush_votes(struct raft *core, struct raft_peer *peer);
+
+/* leader.c */
+void raft_lead(struct raft *core);
+void raft_propose(struct raft *core, const uint32_t *sizes, uint32_t n);
+void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
+void raft_leader_tick(struct raft *core);
+uint64_t raft_leader_deadline(const struct raft *core);
+void raft_advance_commit(struct raft *core);
+void raft_flush_leader(struct raft *core);
+uint64_t raft_peer_inflight(const struct raft *core, const struct raft_peer *peer);
+
+/* follower.c */
+void raft_on_append(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
+void raft_follower_persisted(struct raft *core);
+void raft_flush_follower(struct raft *core);
+
+/* read.c */
+int raft_reads_reserve(struct raft *core) __attribute__((warn_unused_result));
+void raft_reads_begin_step(struct raft *core);
+void raft_on_read(struct raft *core, uint64_t read_id);
+void raft_reads_advance(struct raft *core);
+void raft_reads_fail(struct raft *core);
+
+/* transfer.c */
+int raft_transfer_check(const struct raft *core, uint64_t target) __attribute__((warn_unused_result));
+void raft_transfer_start(struct raft *core, uint64_t target);
+void raft_transfer_abort(struct raft *core);
+void raft_flush_transfer(struct raft *core);
+void raft_on_timeout_now(struct raft *core, const struct raft_message *message);
+void raft_on_peer_down(struct raft *core, uint64_t id);
+void raft_on_disk_stalled(struct raft *core);
+
+#endif

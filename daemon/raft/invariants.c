@@ -1,0 +1,184 @@
+/*
+ * What a program that uses or tests the core may look at: its status, and invariants that abort when broken (after
+ * LogCabin's RaftConsensusInvariants).
+ *
+ * Changes nothing.
+ */
+#include "internal.h"
+
+#include <string.h>
+
+void raft_get_status(const struct raft *core, struct raft_status *ret_status)
+{
+	struct raft_status *status = ret_status;
+	bool leads = core->role == RAFT_LEADER;
+
+	memset(status, 0, sizeof(*status));
+	status->id = core->options.id;
+	status->role = core->role;
+	status->leader = core->leader;
+	status->hard_state = core->hard;
+	status->base_index = core->log.base_index;
+	status->last_index = core->log.last_index;
+	status->durable_index = core->writes.durable_index;
+	status->commit = core->commit;
+	status->transferring = leads && core->transfer.target != RAFT_NO_MEMBER;
+	status->term_committed = leads && core->commit >= core->term_start;
+	status->n_peers = core->n_peers;
+	for (unsigned i = 0; i < core->n_peers; i++) {
+		const struct raft_peer *peer = &core->peers[i];
+		struct raft_progress *progress = &status->peers[i];
+
+		progress->id = peer->id;
+		progress->voter = peer->voter;
+		progress->last_contact_us = peer->last_contact_us;
+		if (!leads)
+			continue;
+		progress->match = peer->match;
+		progress->next = peer->next;
+		progress->inflight_bytes = raft_peer_inflight(core, peer);
+		progress->probing = peer->probing;
+	}
+}
+
+uint64_t raft_term_at(const struct raft *core, uint64_t index)
+{
+	return raft_log_term_at(&core->log, index);
+}
+
+static void check_log(const struct raft *core)
+{
+	const struct raft_log *log = &core->log;
+	uint64_t term = log->base_term;
+	uint64_t index = log->base_index;
+
+	raft_assert(log->base_index <= log->last_index);
+	raft_assert(log->last_index - log->base_index <= log->capacity);
+	raft_assert((log->n_runs == 0) == (log->base_index == log->last_index));
+	for (size_t i = 0; i < log->n_runs; i++) {
+		const struct raft_log_run *run = &log->runs[i];
+
+		raft_assert(i == 0 ? run->first_index == index + 1 && run->term >= term
+				   : run->first_index > index && run->term > term);
+		raft_assert(run->first_index <= log->last_index);
+		index = run->first_index;
+		term = run->term;
+	}
+	raft_assert(core->hard.term >= term);
+	raft_assert(log->base_index <= core->commit && core->commit <= log->last_index);
+}
+
+static void check_writes(const struct raft *core)
+{
+	const struct raft_writes *writes = &core->writes;
+	uint64_t seq = writes->durable_seq;
+	uint64_t index = core->log.base_index;
+
+	raft_assert(writes->n <= RAFT_WRITES_MAX && writes->head < RAFT_WRITES_MAX);
+	raft_assert(writes->durable_seq <= writes->seq && writes->hard_seq <= writes->seq);
+	raft_assert(writes->durable_index >= core->log.base_index);
+	raft_assert(writes->durable_index <= core->log.last_index);
+	raft_assert((writes->n == 0) == (writes->durable_seq == writes->seq));
+	for (unsigned i = 0; i < writes->n; i++) {
+		unsigned at = (writes->head + i) % RAFT_WRITES_MAX;
+
+		raft_assert(writes->ring[at].seq > seq && writes->ring[at].seq <= writes->seq);
+		raft_assert(writes->ring[at].last_index <= core->log.last_index);
+		/* Compaction may have overtaken a write that is still under way. */
+		raft_assert(writes->ring[at].last_index >= index || index == core->log.base_index);
+		seq = writes->ring[at].seq;
+		if (writes->ring[at].last_index > index)
+			index = writes->ring[at].last_index;
+	}
+	raft_assert(!core->disk_stalled || writes->n > 0);
+	raft_assert(writes->n == 0 || index == core->log.last_index);
+	raft_assert(writes->n > 0 || writes->durable_index == core->log.last_index);
+}
+
+static void check_leader(const struct raft *core)
+{
+	raft_assert(core->self_voter && core->leader == core->options.id);
+	raft_assert(core->hard.vote == core->options.id && raft_hard_durable(core));
+	raft_assert(core->term_start <= core->log.last_index);
+	raft_assert(core->term_start <= core->log.base_index ||
+		    raft_log_term_at(&core->log, core->term_start) == core->hard.term);
+	raft_assert(raft_log_last_term(&core->log) == core->hard.term);
+	raft_assert(!core->disk_stalled);
+	for (unsigned i = 0; i < core->n_peers; i++) {
+		const struct raft_peer *peer = &core->peers[i];
+
+		raft_assert(peer->match < peer->next && peer->next <= core->log.last_index + 1);
+		raft_assert(peer->next > core->log.base_index);
+		raft_assert(peer->round <= core->reads.round);
+		raft_assert(!peer->vote_request_due && !peer->heartbeat_due);
+	}
+}
+
+static void check_others(const struct raft *core)
+{
+	raft_assert(core->leader != core->options.id);
+	raft_assert((core->role == RAFT_LEARNER) == !core->self_voter);
+	raft_assert(core->reads.n == core->reads.n_done);
+	raft_assert(core->transfer.target == RAFT_NO_MEMBER);
+	raft_assert(core->following.verified <= core->log.last_index);
+	raft_assert(core->following.acked <= core->writes.durable_index);
+	if (core->role == RAFT_CANDIDATE)
+		raft_assert(core->hard.vote == core->options.id && core->leader == RAFT_NO_MEMBER);
+	if (core->role == RAFT_PRE_CANDIDATE)
+		raft_assert(core->leader == RAFT_NO_MEMBER);
+	if (core->role == RAFT_CANDIDATE && core->own_vote)
+		raft_assert(raft_hard_durable(core));
+}
+
+void raft_check_invariants(const struct raft *core)
+{
+	const struct raft_reads *reads = &core->reads;
+
+	raft_assert(core->started && !core->out && !core->hard_dirty);
+	raft_assert(core->hard.term > 0 || core->hard.vote == RAFT_NO_MEMBER);
+	raft_assert(core->transfer.timeout_now_due == RAFT_NO_MEMBER);
+	raft_assert(reads->n_done <= reads->n && reads->n <= reads->capacity);
+	raft_assert(reads->n_in_flight <= reads->n - reads->n_done);
+	raft_assert(reads->round_confirmed <= reads->round);
+	raft_assert(reads->n == reads->n_done || reads->round > reads->round_confirmed);
+	check_log(core);
+	check_writes(core);
+	if (core->role == RAFT_LEADER)
+		check_leader(core);
+	else
+		check_others(core);
+}
+
+static void check_same_term(const struct raft_status *before, const struct raft_status *after)
+{
+	bool led = before->role == RAFT_LEADER;
+	bool leads = after->role == RAFT_LEADER;
+
+	raft_assert(before->hard_state.vote == RAFT_NO_MEMBER ||
+		    before->hard_state.vote == after->hard_state.vote); /* one vote a term */
+	raft_assert(before->leader == RAFT_NO_MEMBER || after->leader == RAFT_NO_MEMBER ||
+		    before->leader == after->leader); /* one leader a term */
+	raft_assert(!leads || led || before->role == RAFT_CANDIDATE);
+	raft_assert(!led || leads || after->role == RAFT_FOLLOWER);
+	if (!led)
+		return;
+	/* Leader Append-Only (paper, figure 3). */
+	raft_assert(after->last_index >= before->last_index);
+	for (unsigned i = 0; leads && i < before->n_peers && i < after->n_peers; i++) {
+		raft_assert(before->peers[i].id == after->peers[i].id);
+		raft_assert(before->peers[i].match <= after->peers[i].match);
+	}
+}
+
+void raft_check_delta(const struct raft_status *before, const struct raft_status *after)
+{
+	raft_assert(before->id == after->id);
+	raft_assert(before->hard_state.term <= after->hard_state.term);
+	raft_assert(before->commit <= after->commit);
+	raft_assert(before->base_index <= after->base_index);
+	raft_assert(after->commit <= after->last_index && after->durable_index <= after->last_index);
+	if (before->hard_state.term == after->hard_state.term)
+		check_same_term(before, after);
+	else
+		raft_assert(after->role != RAFT_LEADER); /* its vote for itself is not durable yet */
+}
