@@ -1,0 +1,131 @@
+/*
+ * The log and the hard state on disk: one stream of records in fixed-size segment files.
+ *
+ * Every flush is one record: hard state, commit hint, and zero or more consecutive entries, under one
+ * checksum. An entry record whose first index is not beyond the last one replaces the suffix from there on.
+ * Flush k + 1 is written only after flush k is durable, so any valid record proves that all before it were:
+ * that is how recovery tells a torn tail (cut it) from damage (refuse, say where). README.md has every field.
+ *
+ * Recent entries are kept in memory, bounded by cache_bytes_max; older ones are read back from the disk.
+ * What this must not know: Raft's rules, ZeroMQ, the state machine, clocks.
+ *
+ * One thread owns a storage; the disk's threads only see finished buffers.
+ */
+#ifndef RAFT_KV_STORAGE_H
+#define RAFT_KV_STORAGE_H
+
+#include "../entry.h"
+#include "disk.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORAGE_SEGMENT_SIZE_MIN (4u * 1024u * 1024u) /* holds the largest record */
+#define STORAGE_SEGMENT_SIZE_MAX (1024u * 1024u * 1024u)
+#define STORAGE_FLUSH_BYTES_MAX (2u * 1024u * 1024u) /* one record; one entry of the largest size fits */
+#define STORAGE_MESSAGE_MAX 512u
+
+enum storage_result {
+	STORAGE_OK = 0,
+	STORAGE_E_CORRUPT = 1,	     /* damage inside the log: ret_message names file and offset */
+	STORAGE_E_WRONG_CLUSTER = 2, /* the directory belongs to another cluster or member */
+	STORAGE_E_VERSION = 3,	     /* written by a newer version than this one knows */
+	STORAGE_E_FULL = 4,	     /* no room on the disk: nothing was queued; try again later */
+	STORAGE_E_COMPACTED = 5,     /* the entry asked for is before the log's beginning */
+};
+const char *storage_result_name(int result);
+
+struct storage_options {
+	uint64_t cluster_id; /* hash of the cluster's name */
+	uint64_t member_id;
+	uint64_t incarnation;	  /* given to a blank directory; random; 0 is not allowed */
+	uint32_t segment_size;	  /* bytes; multiple of 4096; only for segments made from now on */
+	uint64_t cache_bytes_max; /* data of entries kept in memory although they are durable */
+	bool read_only;		  /* inspect a stopped member: repairs nothing, prepares nothing */
+};
+
+struct storage_state {
+	bool blank;	      /* the directory held nothing: identity was just written */
+	uint64_t incarnation; /* of the directory */
+	uint64_t term;
+	uint64_t vote;
+	uint64_t commit;     /* hint from the newest record; base_index <= commit <= last_index */
+	uint64_t base_index; /* the log begins after this */
+	uint64_t base_term;
+	uint64_t last_index;
+	uint64_t torn_bytes;  /* cut from the tail: a flush that never completed */
+	char torn_where[128]; /* "segment-… offset …", empty if nothing was cut */
+};
+
+struct storage;
+
+/* Opens the log in the disk's directory and recovers it; a blank directory becomes an empty log. On
+ * success the storage owns the disk (closes it), on failure the caller still does. ret_message: on a
+ * positive or negative result says what is wrong, where, and what to do; STORAGE_MESSAGE_MAX bytes. Returns 0,
+ * STORAGE_E_CORRUPT, _WRONG_CLUSTER, _VERSION, _FULL, or negative errno (I/O: fatal). */
+int storage_open(struct disk *disk, const struct storage_options *options, struct storage **ret_storage,
+		 struct storage_state *ret_state, char *ret_message) __attribute__((warn_unused_result));
+
+/* Waits for writes under way and closes; what was queued and not yet submitted is dropped (nobody was
+ * promised it). NULL is fine. Returns NULL. */
+struct storage *storage_free(struct storage *storage);
+
+/* Queues one write: hard state, commit hint and, if n_entries > 0, the entries first_index … (replacing any
+ * suffix from first_index on). With n_entries == 0 and truncate_from > 0 the suffix from there on is removed.
+ * Copies everything. seq: the caller's, increasing; reported by storage_durable_seq once the write is
+ * on the disk. Returns 0, STORAGE_E_FULL, -EINVAL (a gap, or an entry over the limit), -ENOMEM, or the
+ * disk's final error. */
+struct storage_write {
+	uint64_t seq;
+	uint64_t term;
+	uint64_t vote;
+	uint64_t commit;
+	uint64_t truncate_from; /* 0: none; otherwise also implied by first_index */
+	uint64_t first_index;
+	const struct raft_entry *entries;
+	uint32_t n_entries;
+};
+int storage_append(struct storage *storage, const struct storage_write *write) __attribute__((warn_unused_result));
+
+/* True when storage_append would take an ordinary write now; false: the disk is full. */
+bool storage_has_room(const struct storage *storage);
+
+/* Hands what is queued to the disk as far as it takes it (group commit: while a flush is under way, one more may
+ * wait in the disk's lane and the rest gathers here) and takes completions back. Call after queuing and
+ * whenever storage_fd is readable. now_us: the owner's monotonic clock, for pacing retries after a full disk.
+ * Returns 0 or the disk's final error (negative): the member must stop. */
+int storage_process(struct storage *storage, uint64_t now_us) __attribute__((warn_unused_result));
+
+uint64_t storage_durable_seq(const struct storage *storage); /* highest seq such that all up to it are durable */
+int storage_fd(const struct storage *storage);		     /* poll for reading; -1 with a simulated disk */
+uint64_t storage_oldest_write_age_us(const struct storage *storage); /* 0 when nothing is under way */
+uint64_t storage_deadline_us(const struct storage *storage); /* call storage_process then; UINT64_MAX: not needed */
+
+/* Entries first_index … as many as fit into max_entries and bytes_max of data (one always fits; fewer where they come
+ * from the disk in pieces: fewer than asked for is no sign of the end). The entries' data stay valid until the next
+ * call of any storage function. Returns 0, STORAGE_E_COMPACTED, STORAGE_E_CORRUPT (a record read back no longer
+ * matches its checksum), -EINVAL (beyond the end), -ENOMEM, or a read error. */
+int storage_read(struct storage *storage, uint64_t first_index, uint32_t max_entries, uint64_t bytes_max,
+		 struct raft_entry *ret_entries, uint32_t *ret_n) __attribute__((warn_unused_result));
+
+/* The entries up to index are covered by a durable snapshot: whole segments before it are recycled. term: of the
+ * entry at index. Returns 0, -EINVAL (beyond the end, or another term), or the disk's final error. */
+int storage_compact(struct storage *storage, uint64_t index, uint64_t term) __attribute__((warn_unused_result));
+
+struct storage_stats {
+	uint64_t flushes; /* completed: one write and one fdatasync each */
+	uint64_t flushed_entries;
+	uint64_t flushed_bytes;
+	uint64_t queued_bytes; /* not yet durable; bounded by the caller (raft: uncommitted_bytes_max) */
+	uint64_t cache_bytes;
+	uint64_t segments;
+	uint64_t disk_bytes;
+	uint64_t sync_us_total;
+	uint64_t sync_us_max;
+	uint64_t sync_histogram
+		[20]; /* bucket k: syncs of less than 2^(k+4) microseconds (16 µs … 8 s), last: the rest */
+};
+void storage_get_stats(const struct storage *storage, struct storage_stats *ret_stats);
+
+#endif
