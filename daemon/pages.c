@@ -1,0 +1,204 @@
+/*
+ * The long answers: a member's status, a page of its store, a page of its log.
+ */
+#include "server.h"
+
+#include "daemon/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long long total = 0;
+	unsigned long long resident = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+	if (file == NULL)
+		return 0; /* /proc may be hidden by the sandbox: unknown is reported as 0 */
+	if (fscanf(file, "%llu %llu", &total, &resident) != 2)
+		resident = 0;
+	(void)fclose(file); /* only read */
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t cpu_us(void)
+{
+	struct rusage usage;
+	if (getrusage(RUSAGE_SELF, &usage) < 0)
+		return 0;
+	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+static uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+	int r = clock_gettime(CLOCK_MONOTONIC, &now);
+	raft_assert(r == 0);
+	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+void server_answer_status(struct server *server, struct client *client, uint64_t id)
+{
+	struct kv_stats store;
+	replicator_get_status(server->replicator, &server->status);
+	const struct replicator_status *status = &server->status;
+	kv_store_stats(server->store, &store);
+	struct kv_member_status answer = {
+		.id = status->id,
+		.incarnation = status->incarnation,
+		.role = status->role,
+		.leader = status->leader,
+		.term = status->term,
+		.commit = status->commit,
+		.applied = status->applied,
+		.last = status->last_index,
+		.durable = status->durable_index,
+		.first = status->first_index,
+		.state_hash = kv_store_hash(server->store),
+		.rss_bytes = resident_bytes(),
+		.pid = (uint64_t)getpid(),
+		.keys = store.keys,
+		.store_bytes = store.memory_bytes,
+		.sessions = store.sessions,
+		.flushes = status->flushes,
+		.flushed_entries = status->flushed_entries,
+		.flushed_bytes = status->flushed_bytes,
+		.sync_us_total = status->sync_us_total,
+		.sync_us_max = status->sync_us_max,
+		.uptime_ms = monotonic_ms() - server->started_ms,
+		.members = server->config->n_members,
+		.cpu_us = cpu_us(),
+		.entries_proposed = status->proposals,
+		.reads = server->reads_answered,
+		.elections = status->elections,
+	};
+	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
+	if (data != NULL)
+		kv_status_encode(data, &answer);
+}
+
+/* A page of the store: first measured, then written, so that no buffer of unknown size is needed. */
+struct dump {
+	uint32_t count;
+	size_t size; /* of the page so far */
+	bool more;
+	uint8_t *cursor; /* NULL while measuring */
+	uint32_t left;	 /* while writing */
+};
+
+static bool dump_measure(void *arg, const struct kv_item *item)
+{
+	struct dump *dump = arg;
+	size_t size = KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
+	if (dump->count > 0 && dump->size + size > KV_PAGE_SIZE_MAX) {
+		dump->more = true;
+		return false;
+	}
+	dump->size += size;
+	dump->count++;
+	return true;
+}
+
+static bool dump_write(void *arg, const struct kv_item *item)
+{
+	struct dump *dump = arg;
+	if (dump->left == 0)
+		return false;
+	kv_dump_item_encode(dump->cursor, item);
+	dump->cursor += KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
+	dump->left--;
+	return true;
+}
+
+void server_answer_dump(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	uint8_t flags;
+	const uint8_t *key;
+	size_t key_size;
+	if (!kv_get_decode(item->body, item->size, &flags, &key, &key_size)) {
+		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		return;
+	}
+	struct kv_snapshot *snapshot = kv_store_snapshot(server->store);
+	if (snapshot == NULL) {
+		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BUSY, 0, false);
+		return;
+	}
+	bool after = (flags & KV_DUMP_AFTER) != 0;
+	struct dump dump = {.size = KV_DUMP_PAGE_HEADER_SIZE};
+	kv_snapshot_walk(snapshot, key, key_size, after, dump_measure, &dump);
+	struct kv_dump_page page = {.applied = kv_snapshot_applied(snapshot),
+				    .hash = kv_store_hash(server->store),
+				    .more = dump.more,
+				    .count = dump.count};
+	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)dump.size);
+	if (data != NULL) {
+		kv_dump_page_encode(data, &page);
+		dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
+		dump.left = dump.count;
+		kv_snapshot_walk(snapshot, key, key_size, after, dump_write, &dump);
+		raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+	}
+	kv_snapshot_free(snapshot);
+}
+
+#define LOG_PAGE_ENTRIES_MAX 4096u
+
+static size_t log_page_size(const struct raft_entry *entries, uint32_t n)
+{
+	size_t size = KV_LOG_PAGE_HEADER_SIZE;
+	for (uint32_t k = 0; k < n; k++)
+		size += KV_LOG_ITEM_SIZE(entries[k].size);
+	return size;
+}
+
+static void log_page_write(uint8_t *data, const struct kv_log_page *page, const struct raft_entry *entries)
+{
+	kv_log_page_encode(data, page);
+	data += KV_LOG_PAGE_HEADER_SIZE;
+	for (uint32_t k = 0; k < page->count; k++) {
+		struct kv_log_item item = {.index = page->first + k,
+					   .term = entries[k].term,
+					   .time_ms = entries[k].time_ms,
+					   .type = entries[k].type,
+					   .data = entries[k].data,
+					   .size = entries[k].size};
+		kv_log_item_encode(data, &item);
+		data += KV_LOG_ITEM_SIZE(item.size);
+	}
+}
+
+void server_answer_log(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	uint64_t first;
+	uint32_t max;
+	uint32_t n = 0;
+	struct raft_entry *entries = malloc(LOG_PAGE_ENTRIES_MAX * sizeof *entries);
+	if (entries == NULL || !kv_log_decode(item->body, item->size, &first, &max)) {
+		clients_answer_plain(&server->clients, client, item->id,
+				     entries == NULL ? KV_ANSWER_BUSY : KV_ANSWER_BAD_REQUEST, 0, false);
+		free(entries);
+		return;
+	}
+	replicator_get_status(server->replicator, &server->status);
+	if (first < server->status.first_index)
+		first = server->status.first_index;
+	if (max > LOG_PAGE_ENTRIES_MAX)
+		max = LOG_PAGE_ENTRIES_MAX;
+	if (replicator_read_log(server->replicator, first, entries, max, KV_PAGE_SIZE_MAX / 2, &n) == 0) {
+		struct kv_log_page page = {
+			.last = server->status.last_index, .commit = server->status.commit, .first = first, .count = n};
+		uint8_t *data =
+			clients_answer_data(&server->clients, client, item->id, (uint32_t)log_page_size(entries, n));
+		if (data != NULL)
+			log_page_write(data, &page, entries);
+	} else {
+		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BUSY, 0, false);
+	}
+	free(entries);
+}

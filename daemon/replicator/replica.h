@@ -1,0 +1,49 @@
+/*
+ * One member as a deterministic machine: the consensus core, the log, the transport and the state machine joined, with time
+ * and randomness handed in. replicator.c drives it in a real process, tests/sim in the simulator: the same object code.
+ *
+ * What this must not know: real clocks, threads, descriptors, the configuration file, what a command means.
+ */
+#ifndef RAFT_KV_REPLICA_H
+#define RAFT_KV_REPLICA_H
+
+#include "../raft/raft.h"
+#include "../storage/storage.h"
+#include "../transport/transport.h"
+#include "replicator.h"
+
+struct replica_options {
+	uint64_t cluster;
+	uint64_t seed;
+	struct raft_config config; /* who founds the cluster */
+	struct raft_options raft;  /* id and timing; its seed is replaced by the one above */
+	struct storage_options storage;
+};
+
+struct replica;
+
+/* Takes over disk and transport, whatever the result. Results as replicator_new. */
+int replica_open(const struct replica_options *options, struct disk *disk, struct transport *transport,
+		 const struct replicator_machine *machine, void *arg, uint64_t now_us, struct replica **ret_replica,
+		 char *message) __attribute__((warn_unused_result));
+struct replica *replica_free(struct replica *replica);
+
+/* Does all that is due at now_us. wall_ms: the wall clock, for the time in entries. */
+int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
+
+/* When replica_process must be called next at the latest; now or earlier: there is work left. */
+uint64_t replica_deadline_us(const struct replica *replica);
+
+int replica_propose(struct replica *replica, const struct replicator_command *commands, uint32_t n,
+		    uint64_t first_ticket, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
+int replica_read(struct replica *replica, uint64_t ticket, uint64_t now_us) __attribute__((warn_unused_result));
+int replica_transfer(struct replica *replica, uint64_t target, uint64_t now_us) __attribute__((warn_unused_result));
+void replica_get_status(const struct replica *replica, struct replicator_status *ret_status);
+int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
+		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n) __attribute__((warn_unused_result));
+
+/* For the driver's loop and for invariant checks. */
+struct storage *replica_storage(struct replica *replica);
+struct raft *replica_core(struct replica *replica);
+
+#endif

@@ -1,0 +1,315 @@
+/*
+ * The embeddable replicator in a real process: configuration, descriptors, clocks and randomness around a replica.
+ * What a member does is in replica.c; here is only when and with what.
+ */
+#include "replicator.h"
+
+#include "daemon/assert.h"
+#include "daemon/config/config.h"
+#include "replica.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+/* Entries on their way to one follower; uncommitted entries of a leader. Reasons: one batch fits a frame and a flush; the
+ * window keeps a link of 10 Gbit/s and 5 ms busy; uncommitted data bound a leader's memory when a quorum is slow. */
+#define BATCH_BYTES_MAX (512u * 1024u)
+#define WINDOW_BYTES_MAX (8u * 1024u * 1024u)
+#define UNCOMMITTED_BYTES_MAX (64u * 1024u * 1024u)
+
+struct replicator {
+	struct replica *replica;
+	int epoll_fd;
+	int timer_fd;
+	uint64_t armed_us; /* when the timer fires; UINT64_MAX: not armed */
+};
+
+const char *replicator_result_name(int result)
+{
+	switch ((enum replicator_result)result) {
+	case REPLICATOR_OK:
+		return "ok";
+	case REPLICATOR_E_NOT_LEADER:
+		return "not the leader";
+	case REPLICATOR_E_BUSY:
+		return "busy";
+	case REPLICATOR_E_NOT_READY:
+		return "not ready";
+	case REPLICATOR_E_DISK_FULL:
+		return "disk full";
+	case REPLICATOR_E_UNKNOWN:
+		return "outcome unknown";
+	case REPLICATOR_E_LOST:
+		return "leadership lost";
+	case REPLICATOR_E_TARGET:
+		return "no such voter";
+	case REPLICATOR_E_CONFIG:
+		return "wrong configuration";
+	case REPLICATOR_E_DAMAGED:
+		return "damaged data";
+	case REPLICATOR_E_CLUSTER:
+		return "wrong cluster";
+	}
+	return result < 0 ? strerror(-result) : "unknown result";
+}
+
+static uint64_t clock_us(clockid_t clock)
+{
+	struct timespec now;
+	int r = clock_gettime(clock, &now);
+	raft_assert(r == 0);
+	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+static uint64_t random_u64(void)
+{
+	uint64_t value = 0;
+	while (value == 0) {
+		ssize_t n = getrandom(&value, sizeof value, 0);
+		raft_assert(n == (ssize_t)sizeof value || (n < 0 && errno == EINTR));
+	}
+	return value;
+}
+
+/* Collects the mistakes of the configuration, one a line. */
+struct report {
+	char *message;
+	size_t used;
+};
+
+static void report_line(void *arg, const char *line)
+{
+	struct report *report = arg;
+	size_t room = REPLICATOR_MESSAGE_MAX - report->used;
+	int n = snprintf(report->message + report->used, room, "%s%s", report->used > 0 ? "\n" : "", line);
+	if (n > 0)
+		report->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void fill_options(const struct config *config, uint64_t id, struct replica_options *ret)
+{
+	uint64_t cluster = XXH3_64bits(config->cluster_name, strlen(config->cluster_name));
+	memset(ret, 0, sizeof *ret);
+	ret->cluster = cluster != 0 ? cluster : 1;
+	ret->seed = random_u64();
+	for (unsigned k = 0; k < config->n_members; k++)
+		ret->config.members[ret->config.n_members++] = (struct raft_config_member){config->members[k].id, true};
+	ret->raft = (struct raft_options){
+		.id = id,
+		.heartbeat_us = (uint64_t)config->heartbeat_ms * 1000u,
+		.election_timeout_min_us = (uint64_t)config->election_timeout_min_ms * 1000u,
+		.election_timeout_max_us = (uint64_t)config->election_timeout_max_ms * 1000u,
+		.batch_bytes_max = BATCH_BYTES_MAX,
+		.window_bytes_max = WINDOW_BYTES_MAX,
+		.uncommitted_bytes_max = UNCOMMITTED_BYTES_MAX,
+	};
+	ret->storage = (struct storage_options){
+		.cluster_id = ret->cluster,
+		.member_id = id,
+		.incarnation = random_u64(),
+		.segment_size = config->segment_size,
+		.cache_bytes_max = config->log_cache_size,
+	};
+}
+
+static int open_disk(const struct config_member *member, struct disk **ret_disk, char *message)
+{
+	int r = disk_posix_open(member->data, ret_disk);
+	if (r == -EWOULDBLOCK)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
+			       "%s is in use by another process: is member %llu running already?", member->data,
+			       (unsigned long long)member->id);
+	else if (r == -ENOENT)
+		(void)snprintf(
+			message, REPLICATOR_MESSAGE_MAX,
+			"the data directory %s does not exist: create it, owned by the user that runs this member",
+			member->data);
+	else if (r < 0)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot open the data directory %s: %s", member->data,
+			       strerror(-r));
+	return r;
+}
+
+static int open_transport(const struct config *config, uint64_t id, struct transport **ret_transport, char *message)
+{
+	struct transport_peer peers[RAFT_MEMBERS_MAX];
+	unsigned n = 0;
+	for (unsigned k = 0; k < config->n_members; k++)
+		if (config->members[k].id != id)
+			peers[n++] = (struct transport_peer){config->members[k].id, config->members[k].peer};
+	return zmq_transport_open(config_find_member(config, id)->peer, peers, n, ret_transport, message);
+}
+
+static int watch(int epoll_fd, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int open_descriptors(struct replicator *replicator, int transport_fd)
+{
+	replicator->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (replicator->epoll_fd < 0)
+		return -errno;
+	replicator->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (replicator->timer_fd < 0)
+		return -errno;
+	int r = watch(replicator->epoll_fd, replicator->timer_fd);
+	if (r == 0)
+		r = watch(replicator->epoll_fd, transport_fd);
+	if (r == 0)
+		r = watch(replicator->epoll_fd, storage_fd(replica_storage(replicator->replica)));
+	return r;
+}
+
+static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
+{
+	/* A timer that fires too early only costs a turn; so it is moved forward only when that matters. */
+	if (deadline_us >= replicator->armed_us)
+		return 0;
+	struct itimerspec when = {0};
+	if (deadline_us == 0)
+		deadline_us = 1; /* in the past: fires at once; zero would disarm */
+	when.it_value.tv_sec = (time_t)(deadline_us / 1000000u);
+	when.it_value.tv_nsec = (long)(deadline_us % 1000000u) * 1000;
+	if (timerfd_settime(replicator->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
+		return -errno;
+	replicator->armed_us = deadline_us;
+	return 0;
+}
+
+static int open_replica(struct replicator *replicator, const struct config *config, uint64_t id,
+			const struct replicator_machine *machine, void *arg, char *message)
+{
+	struct replica_options options;
+	struct disk *disk = NULL;
+	struct transport *transport = NULL;
+
+	fill_options(config, id, &options);
+	int r = open_disk(config_find_member(config, id), &disk, message);
+	if (r < 0)
+		return r;
+	r = open_transport(config, id, &transport, message);
+	if (r < 0) {
+		disk->ops->close(disk);
+		return r;
+	}
+	int transport_fd = transport->ops->fd(transport);
+	r = replica_open(&options, disk, transport, machine, arg, clock_us(CLOCK_MONOTONIC), &replicator->replica,
+			 message);
+	if (r != 0)
+		return r;
+	r = open_descriptors(replicator, transport_fd);
+	if (r == 0)
+		r = arm_timer(replicator, 0);
+	if (r < 0)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot set up descriptors: %s", strerror(-r));
+	return r;
+}
+
+int replicator_new(uint64_t id, const char *config_path, const struct replicator_machine *machine, void *arg,
+		   struct replicator **ret_replicator, char *message)
+{
+	struct report report = {message, 0};
+	message[0] = '\0';
+	struct config *config = calloc(1, sizeof *config);
+	struct replicator *replicator = calloc(1, sizeof *replicator);
+	int r = -ENOMEM;
+
+	if (config == NULL || replicator == NULL)
+		goto out;
+	replicator->epoll_fd = replicator->timer_fd = -1;
+	replicator->armed_us = UINT64_MAX;
+	r = REPLICATOR_E_CONFIG;
+	if (config_read(config_path, config, report_line, &report) != 0)
+		goto out;
+	if (config_find_member(config, id) == NULL) {
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "%s: there is no section [member %llu]", config_path,
+			       (unsigned long long)id);
+		goto out;
+	}
+	r = open_replica(replicator, config, id, machine, arg, message);
+out:
+	free(config);
+	if (r != 0) {
+		replicator_free(replicator);
+		if (message[0] == '\0')
+			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "%s", replicator_result_name(r));
+		return r;
+	}
+	*ret_replicator = replicator;
+	return 0;
+}
+
+struct replicator *replicator_free(struct replicator *replicator)
+{
+	if (replicator == NULL)
+		return NULL;
+	if (replicator->epoll_fd >= 0)
+		(void)close(replicator->epoll_fd); /* nothing was written to it */
+	if (replicator->timer_fd >= 0)
+		(void)close(replicator->timer_fd);
+	replica_free(replicator->replica);
+	free(replicator);
+	return NULL;
+}
+
+int replicator_fd(const struct replicator *replicator)
+{
+	return replicator->epoll_fd;
+}
+
+int replicator_process(struct replicator *replicator)
+{
+	uint64_t now = clock_us(CLOCK_MONOTONIC);
+	if (now >= replicator->armed_us) {
+		uint64_t fired;
+		(void)!read(replicator->timer_fd, &fired, sizeof fired); /* only resets it; EAGAIN when not yet */
+		replicator->armed_us = UINT64_MAX;
+	}
+	int r = replica_process(replicator->replica, now, clock_us(CLOCK_REALTIME) / 1000u);
+	if (r < 0)
+		return r;
+	return arm_timer(replicator, replica_deadline_us(replicator->replica));
+}
+
+int replicator_propose(struct replicator *replicator, const struct replicator_command *commands, uint32_t n,
+		       uint64_t first_ticket)
+{
+	return replica_propose(replicator->replica, commands, n, first_ticket, clock_us(CLOCK_MONOTONIC),
+			       clock_us(CLOCK_REALTIME) / 1000u);
+}
+
+int replicator_read(struct replicator *replicator, uint64_t ticket)
+{
+	return replica_read(replicator->replica, ticket, clock_us(CLOCK_MONOTONIC));
+}
+
+int replicator_transfer(struct replicator *replicator, uint64_t target)
+{
+	return replica_transfer(replicator->replica, target, clock_us(CLOCK_MONOTONIC));
+}
+
+void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status)
+{
+	replica_get_status(replicator->replica, ret_status);
+}
+
+int replicator_read_log(struct replicator *replicator, uint64_t first_index, struct raft_entry *ret_entries,
+			uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n)
+{
+	return replica_read_log(replicator->replica, first_index, ret_entries, max_entries, bytes_max, ret_n);
+}
+
+uint64_t replicator_oldest_write_age_us(const struct replicator *replicator)
+{
+	return storage_oldest_write_age_us(replica_storage(replicator->replica));
+}

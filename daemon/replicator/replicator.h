@@ -1,0 +1,133 @@
+/*
+ * The embeddable replicator: a member of a Raft cluster inside your program.
+ *
+ * Create it with an id and a configuration file. Put commands in its outbox with replicator_propose; every member's
+ * state machine, yours included, is handed the committed ones in one and the same order. The state machine is a table
+ * of functions, all called from replicator_process on your thread.
+ *
+ * It fits any event loop: watch one descriptor for reading, and when it is readable call replicator_process.
+ *
+ *     struct replicator *r;
+ *     replicator_new(1, "/etc/raft/raft.conf", &machine, arg, &r, message);
+ *     for (;;) { poll(replicator_fd(r)); replicator_process(r); }
+ *
+ * Thread rules: one thread makes all calls for one replicator. Inside it run two disk threads and ZeroMQ's.
+ * Functions of the machine must not call into the replicator: what they hand out would change under them.
+ */
+#ifndef RAFT_KV_REPLICATOR_H
+#define RAFT_KV_REPLICATOR_H
+
+#include "../entry.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REPLICATOR_MESSAGE_MAX 8192u
+
+/* Documented outcomes. Negative values are errno numbers and fatal unless a function says otherwise. */
+enum replicator_result {
+	REPLICATOR_OK = 0,
+	REPLICATOR_E_NOT_LEADER = 1, /* definite: nothing was appended; replicator_status names the leader */
+	REPLICATOR_E_BUSY = 2,	     /* definite: a queue is full or a hand-over is under way; try again */
+	REPLICATOR_E_NOT_READY = 3,  /* definite: this leader has committed nothing in its term yet; try again */
+	REPLICATOR_E_DISK_FULL = 4,  /* definite: no room for the log */
+	REPLICATOR_E_UNKNOWN = 5,    /* appended, then leadership was lost: it may still be committed */
+	REPLICATOR_E_LOST = 6,	     /* a read whose leader lost its leadership; try again */
+	REPLICATOR_E_TARGET = 7,     /* hand-over: the target is no other voter of the cluster */
+	REPLICATOR_E_CONFIG = 8,     /* the configuration is wrong */
+	REPLICATOR_E_DAMAGED = 9,    /* the data directory is damaged */
+	REPLICATOR_E_CLUSTER = 10,   /* the data directory belongs to another cluster or member, or a newer version */
+};
+const char *replicator_result_name(int result);
+
+/* The state machine. arg is the pointer given to replicator_new. None may be NULL. */
+struct replicator_machine {
+	/* A command is committed: apply it. Indexes increase; other members see the same. ticket: the one under which this
+	 * member proposed it, 0 if it was proposed elsewhere or before a loss of leadership. data lives until the return. */
+	void (*apply)(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size, uint64_t ticket);
+	/* The fate of the proposal is not known (REPLICATOR_E_UNKNOWN): it may be applied later, with ticket 0. */
+	void (*dropped)(void *arg, uint64_t ticket, int why);
+	/* The read with this ticket may be answered from the state now: it is linearizable (dissertation, section 6.4). */
+	void (*readable)(void *arg, uint64_t ticket);
+	/* The read cannot be answered: REPLICATOR_E_LOST. */
+	void (*unreadable)(void *arg, uint64_t ticket, int why);
+	/* Something worth a line in the journal. level: syslog number. event: a short machine-readable word.  */
+	void (*log)(void *arg, int level, const char *event, const char *text);
+};
+
+struct replicator_peer_status {
+	uint64_t id;
+	bool voter;
+	bool connected;
+	uint64_t match; /* on the leader */
+	uint64_t dropped_frames;
+};
+
+struct replicator_status {
+	uint64_t id;
+	uint64_t cluster;
+	uint64_t incarnation;
+	unsigned role;	 /* 0 follower, 1 pre-candidate, 2 candidate, 3 leader, 4 learner */
+	uint64_t leader; /* 0: none known */
+	uint64_t term;
+	uint64_t first_index; /* of the log */
+	uint64_t last_index;
+	uint64_t durable_index;
+	uint64_t commit;
+	uint64_t applied;
+	uint64_t elections;  /* started by this member since its start */
+	uint64_t proposals;  /* entries appended as leader since start */
+	uint64_t bad_frames; /* received and refused since start */
+	uint64_t flushes, flushed_entries, flushed_bytes, sync_us_total, sync_us_max;
+	uint64_t disk_bytes, log_cache_bytes;
+	unsigned n_peers;
+	struct replicator_peer_status peers[RAFT_MEMBERS_MAX];
+};
+
+struct replicator;
+
+/* Reads the configuration, opens and recovers member id's data directory (which must exist), binds its peer endpoint.
+ * message: REPLICATOR_MESSAGE_MAX bytes; on failure says what is wrong and what to do (lines separated by newlines).
+ * Returns 0; REPLICATOR_E_CONFIG, _E_DAMAGED, _E_CLUSTER, _E_DISK_FULL; or negative errno. The machine table must outlive the
+ * replicator. */
+int replicator_new(uint64_t id, const char *config_path, const struct replicator_machine *machine, void *arg,
+		   struct replicator **ret_replicator, char *message) __attribute__((warn_unused_result));
+
+/* Stops: closes sockets, waits for writes under way. Proposals and reads that wait are forgotten without a call. NULL is
+ * fine. Returns NULL. */
+struct replicator *replicator_free(struct replicator *replicator);
+
+int replicator_fd(const struct replicator *replicator); /* readable: call replicator_process */
+
+/* Does all that is due and returns without blocking. 0, or a negative errno: the disk failed and the member must
+ * stop now (a failed sync is never retried). */
+int replicator_process(struct replicator *replicator) __attribute__((warn_unused_result));
+
+struct replicator_command {
+	const uint8_t *data; /* copied */
+	uint32_t size;	     /* at most RAFT_ENTRY_SIZE_MAX */
+};
+/* Proposes n commands in this order, all or none. The k-th has ticket first_ticket + k; tickets are the caller's,
+ * never 0. Returns 0: every one ends in apply or dropped. Otherwise _E_NOT_LEADER, _E_BUSY, _E_DISK_FULL: nothing
+ * was appended; -EINVAL: a command is too large; -ENOMEM. */
+int replicator_propose(struct replicator *replicator, const struct replicator_command *commands, uint32_t n,
+		       uint64_t first_ticket) __attribute__((warn_unused_result));
+
+/* Asks for a linearizable read: ends in readable or unreadable. Returns 0, _E_NOT_LEADER, _E_NOT_READY or -ENOMEM. */
+int replicator_read(struct replicator *replicator, uint64_t ticket) __attribute__((warn_unused_result));
+
+/* Hands leadership to target (0: the best follower). 0: begun; the status shows the outcome. _E_NOT_LEADER, _E_TARGET, _E_BUSY. */
+int replicator_transfer(struct replicator *replicator, uint64_t target) __attribute__((warn_unused_result));
+
+void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status);
+
+/* Reads entries of the log from first_index on. Data stay valid until the next call. 0 and *ret_n (0 beyond the end), or a
+ * negative errno. */
+int replicator_read_log(struct replicator *replicator, uint64_t first_index, struct raft_entry *ret_entries,
+			uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n) __attribute__((warn_unused_result));
+
+/* Age in microseconds of the oldest disk write under way: a watchdog must not be fed when it is too old. */
+uint64_t replicator_oldest_write_age_us(const struct replicator *replicator);
+
+#endif

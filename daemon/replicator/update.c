@@ -1,0 +1,172 @@
+/*
+ * Carries out what the consensus core decides, in the only legal order (raft.h, "obligations of the caller"): queue the
+ * write, send what rests on nothing that is not durable, note the commit index, mark reads. Applying comes later, from
+ * replica.c, so that no callback of the state machine runs while an update is being carried out.
+ */
+#include "replica_internal.h"
+
+#include "daemon/assert.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int replica_write(struct replica *replica, const struct raft_update *update, const struct raft_entry *entries,
+			 uint64_t wall_ms)
+{
+	struct raft_entry noop = {.term = update->write.term, .type = RAFT_ENTRY_NOOP};
+	struct storage_write write = {
+		.seq = update->write.seq,
+		.term = update->write.hard_state.term,
+		.vote = update->write.hard_state.vote,
+		.commit = update->commit,
+		.truncate_from = update->write.truncate_from,
+	};
+
+	if (update->write.first_index > 0) {
+		raft_assert(update->write.last_index >= update->write.first_index);
+		write.first_index = update->write.first_index;
+		write.n_entries = (uint32_t)(update->write.last_index - update->write.first_index + 1);
+		if (update->write.noop) {
+			raft_assert(write.n_entries == 1);
+			if (wall_ms > replica->last_time_ms)
+				replica->last_time_ms = wall_ms;
+			noop.time_ms = replica->last_time_ms;
+			write.entries = &noop;
+		} else {
+			raft_assert(entries != NULL);
+			write.entries = entries + update->write.skip;
+		}
+	}
+	int r = storage_append(replica->storage, &write);
+	if (r == STORAGE_E_FULL)
+		r = -ENOSPC; /* room was asked for before the step: only term and vote come here without */
+	return r;
+}
+
+static const char *trace_event_name(enum raft_trace_type type)
+{
+	switch (type) {
+	case RAFT_TRACE_TERM:
+		return "term";
+	case RAFT_TRACE_PRE_CANDIDATE:
+		return "pre-candidate";
+	case RAFT_TRACE_CANDIDATE:
+		return "candidate";
+	case RAFT_TRACE_LEADER:
+		return "leader";
+	case RAFT_TRACE_FOLLOWER:
+		return "follower";
+	case RAFT_TRACE_STEP_DOWN:
+		return "step-down";
+	case RAFT_TRACE_VOTE_GRANTED:
+		return "vote-granted";
+	case RAFT_TRACE_VOTE_REFUSED:
+		return "vote-refused";
+	case RAFT_TRACE_TRUNCATE:
+		return "truncate";
+	case RAFT_TRACE_TRANSFER:
+		return "transfer";
+	case RAFT_TRACE_TRANSFER_ABORTED:
+		return "transfer-aborted";
+	}
+	return "unknown";
+}
+
+static void replica_trace(struct replica *replica, const struct raft_trace *trace)
+{
+	unsigned long long a = trace->a;
+	unsigned long long b = trace->b;
+	const char *event = trace_event_name(trace->type);
+
+	switch (trace->type) {
+	case RAFT_TRACE_TERM:
+		replica_log(replica, 7, event, "term %llu, heard from member %llu", a, b);
+		break;
+	case RAFT_TRACE_PRE_CANDIDATE:
+		replica_log(replica, 7, event, "no leader: asks whether it could win term %llu", a);
+		break;
+	case RAFT_TRACE_CANDIDATE:
+		replica->elections++;
+		replica_log(replica, 6, event, "candidate in term %llu", a);
+		break;
+	case RAFT_TRACE_LEADER:
+		replica_log(replica, 5, event, "leader of term %llu", a);
+		break;
+	case RAFT_TRACE_FOLLOWER:
+		replica_log(replica, 6, event, "follows member %llu in term %llu", b, a);
+		break;
+	case RAFT_TRACE_STEP_DOWN:
+		if (a == b)
+			replica_log(replica, 4, event, "led term %llu and stops: no quorum answers", a);
+		else
+			replica_log(replica, 5, event, "led term %llu and stops: term %llu has begun", a, b);
+		break;
+	case RAFT_TRACE_VOTE_GRANTED:
+		replica_log(replica, 6, event, "votes for member %llu in term %llu", b, a);
+		break;
+	case RAFT_TRACE_VOTE_REFUSED:
+		replica_log(replica, 7, event, "refuses its vote to member %llu in term %llu", b, a);
+		break;
+	case RAFT_TRACE_TRUNCATE:
+		replica_log(replica, 6, event, "removes entries %llu to %llu, which no quorum holds", a, b);
+		break;
+	case RAFT_TRACE_TRANSFER:
+		replica_log(replica, 5, event, "hands leadership over to member %llu in term %llu", b, a);
+		break;
+	case RAFT_TRACE_TRANSFER_ABORTED:
+		replica_log(replica, 4, event, "hand-over to member %llu did not happen in time; still leads term %llu",
+			    b, a);
+		break;
+	}
+}
+
+static struct pending_read *replica_find_read(struct replica *replica, uint64_t read_id)
+{
+	struct pending_read *front = pending_front(&replica->reads);
+	if (front == NULL || read_id < front->read_id || read_id - front->read_id >= replica->reads.count)
+		return NULL;
+	struct pending_read *read = pending_at(&replica->reads, (size_t)(read_id - front->read_id));
+	raft_assert(read->read_id == read_id);
+	return read;
+}
+
+static void replica_mark_reads(struct replica *replica, const struct raft_update *update)
+{
+	for (size_t k = 0; k < update->n_reads_ready; k++) {
+		struct pending_read *read = replica_find_read(replica, update->reads_ready[k].read_id);
+		raft_assert(read != NULL);
+		read->read_index = update->reads_ready[k].read_index;
+	}
+	for (size_t k = 0; k < update->n_reads_failed; k++) {
+		struct pending_read *read = replica_find_read(replica, update->reads_failed[k]);
+		raft_assert(read != NULL);
+		read->failed = true;
+	}
+}
+
+int replica_step(struct replica *replica, const struct raft_event *event, const struct raft_entry *entries,
+		 uint64_t wall_ms)
+{
+	struct raft_update update;
+	int result = raft_step(replica->core, event, &update);
+
+	replica->core_deadline_us = update.deadline_us;
+	if (result != RAFT_OK)
+		return result;
+	if (update.write.needed) {
+		int r = replica_write(replica, &update, entries, wall_ms);
+		if (r < 0) {
+			replica->failed = r;
+			return r;
+		}
+		raft_assert(r == 0);
+	}
+	for (size_t k = 0; k < update.n_messages; k++)
+		replica_send(replica, &update.messages[k]);
+	raft_assert(update.commit >= replica->commit);
+	replica->commit = update.commit;
+	replica_mark_reads(replica, &update);
+	for (size_t k = 0; k < update.n_traces; k++)
+		replica_trace(replica, &update.traces[k]);
+	return RAFT_OK;
+}

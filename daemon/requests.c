@@ -1,0 +1,369 @@
+/*
+ * What clients ask and what they are answered: frames of requests in, proposals and reads to the replicator, replies out;
+ * and the store as the replicator's state machine. What this must not know: the loop, the disk, elections.
+ */
+#include "server.h"
+
+#include "daemon/assert.h"
+#include "daemon/service/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Answers --------------------------------------------------------------------------------------------- */
+
+static enum kv_answer answer_from_result(int result)
+{
+	switch ((enum replicator_result)result) {
+	case REPLICATOR_E_NOT_LEADER:
+		return KV_ANSWER_NOT_LEADER;
+	case REPLICATOR_E_BUSY:
+		return KV_ANSWER_BUSY;
+	case REPLICATOR_E_NOT_READY:
+		return KV_ANSWER_NOT_READY;
+	case REPLICATOR_E_DISK_FULL:
+		return KV_ANSWER_DISK_FULL;
+	case REPLICATOR_E_UNKNOWN:
+		return KV_ANSWER_UNKNOWN;
+	case REPLICATOR_E_LOST:
+		return KV_ANSWER_LOST;
+	case REPLICATOR_E_TARGET:
+		return KV_ANSWER_BAD_REQUEST;
+	case REPLICATOR_OK:
+		return KV_ANSWER_OK;
+	case REPLICATOR_E_CONFIG:
+	case REPLICATOR_E_DAMAGED:
+	case REPLICATOR_E_CLUSTER:
+		break;
+	}
+	return KV_ANSWER_BUSY; /* no memory: nothing was appended */
+}
+
+static void answer_result(struct server *server, struct client *client, uint64_t id, int result, bool held)
+{
+	uint64_t number = result == REPLICATOR_E_NOT_LEADER ? server->status.leader : 0;
+	clients_answer_plain(&server->clients, client, id, answer_from_result(result), number, held);
+}
+
+static void answer_get(struct server *server, struct client *client, uint64_t id, const uint8_t *key, size_t key_size,
+		       bool held)
+{
+	struct kv_answer_body answer = {.answer = KV_ANSWER_NOT_FOUND, .term = server->clients.term};
+	struct kv_value value;
+	if (kv_store_get(server->store, key, key_size, &value)) {
+		answer.answer = KV_ANSWER_OK;
+		answer.number = value.revision;
+		answer.data = value.data;
+		answer.size = value.size;
+	}
+	clients_answer(&server->clients, client, id, &answer, held);
+}
+
+/* The state machine ----------------------------------------------------------------------------------- */
+
+static struct server_proposal take_proposal(struct server *server, uint64_t ticket)
+{
+	struct server_proposal *front = pending_front(&server->proposals);
+	raft_assert(front != NULL && ticket == server->first_proposal_ticket);
+	struct server_proposal proposal = *front;
+	pending_pop(&server->proposals);
+	server->first_proposal_ticket++;
+	return proposal;
+}
+
+static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
+			  uint64_t ticket)
+{
+	struct server *server = arg;
+	struct kv_reply reply = kv_store_apply(server->store, index, time_ms, data, size);
+	if (ticket == 0)
+		return;
+	struct server_proposal proposal = take_proposal(server, ticket);
+	struct kv_answer_body answer = {
+		.answer = KV_ANSWER_OK, .status = reply.status, .number = reply.revision, .term = server->clients.term};
+	clients_answer(&server->clients, proposal.client, proposal.id, &answer, true);
+}
+
+static void machine_dropped(void *arg, uint64_t ticket, int why)
+{
+	struct server *server = arg;
+	struct server_proposal proposal = take_proposal(server, ticket);
+	answer_result(server, proposal.client, proposal.id, why, true);
+}
+
+/* Ends the batch at the front: every read in it is answered from the store, or with `why`. */
+static void finish_read_batch(struct server *server, uint64_t ticket, int why)
+{
+	struct server_read_batch *front = pending_front(&server->read_batches);
+	raft_assert(front != NULL && front->ticket == ticket);
+	struct server_read_batch batch = *front;
+	pending_pop(&server->read_batches);
+	const uint8_t *cursor = batch.items;
+	for (uint32_t k = 0; k < batch.n; k++) {
+		uint64_t header[2];
+		memcpy(header, cursor, sizeof header);
+		if (why == REPLICATOR_OK)
+			answer_get(server, batch.client, header[0], cursor + sizeof header, header[1], true);
+		else
+			answer_result(server, batch.client, header[0], why, true);
+		cursor += sizeof header + header[1];
+	}
+	raft_assert(server->reads_waiting >= batch.n);
+	server->reads_waiting -= batch.n;
+	if (why == REPLICATOR_OK)
+		server->reads_answered += batch.n;
+	free(batch.items);
+}
+
+static void machine_readable(void *arg, uint64_t ticket)
+{
+	finish_read_batch(arg, ticket, REPLICATOR_OK);
+}
+
+static void machine_unreadable(void *arg, uint64_t ticket, int why)
+{
+	finish_read_batch(arg, ticket, why);
+}
+
+static void machine_log(void *arg, int level, const char *event, const char *text)
+{
+	const struct server *server = arg;
+	struct service_fields fields = {.term = server->status.term, .leader = server->status.leader};
+	service_log_fields(level, event, &fields, "%s", text);
+}
+
+const struct replicator_machine server_machine = {
+	.apply = machine_apply,
+	.dropped = machine_dropped,
+	.readable = machine_readable,
+	.unreadable = machine_unreadable,
+	.log = machine_log,
+};
+
+/* Requests -------------------------------------------------------------------------------------------- */
+
+/* What one frame asks for that is handed on as a whole. */
+struct frame_work {
+	struct client *client;
+	uint32_t n_commands;
+	uint32_t n_reads;
+	size_t reads_size;
+};
+
+static int reserve_commands(struct server *server, uint32_t n)
+{
+	if (n <= server->commands_capacity)
+		return 0;
+	struct replicator_command *commands = realloc(server->commands, n * sizeof *commands);
+	if (commands == NULL)
+		return -ENOMEM;
+	server->commands = commands;
+	uint64_t *ids = realloc(server->command_ids, n * sizeof *ids);
+	if (ids == NULL)
+		return -ENOMEM;
+	server->command_ids = ids;
+	server->commands_capacity = n;
+	return 0;
+}
+
+static void take_command(struct server *server, struct frame_work *work, const struct kv_frame_item *item)
+{
+	struct kv_command command;
+	if (kv_command_decode(item->body, item->size, &command) != KV_DECODE_OK) {
+		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		return;
+	}
+	server->commands[work->n_commands] = (struct replicator_command){item->body, item->size};
+	server->command_ids[work->n_commands] = item->id;
+	work->n_commands++;
+}
+
+static void take_get(struct server *server, struct frame_work *work, const struct kv_frame_item *item)
+{
+	uint8_t flags;
+	const uint8_t *key;
+	size_t key_size;
+	if (!kv_get_decode(item->body, item->size, &flags, &key, &key_size) || key_size == 0) {
+		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		return;
+	}
+	if ((flags & KV_GET_STALE) != 0) {
+		answer_get(server, work->client, item->id, key, key_size, false);
+		return;
+	}
+	work->n_reads++;
+	work->reads_size += 2 * sizeof(uint64_t) + key_size;
+}
+
+static void take_transfer(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	uint64_t target;
+	int r = REPLICATOR_E_TARGET;
+	if (kv_transfer_decode(item->body, item->size, &target))
+		r = replicator_transfer(server->replicator, target);
+	answer_result(server, client, item->id, r, false);
+}
+
+static void take_leader(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	bool leads = server->status.role == 3;
+	clients_answer_plain(&server->clients, client, item->id, leads ? KV_ANSWER_OK : KV_ANSWER_NOT_LEADER,
+			     server->status.leader, false);
+}
+
+static void take_item(struct server *server, struct frame_work *work, const struct kv_frame_item *item)
+{
+	switch (item->type) {
+	case KV_REQUEST_COMMAND:
+		take_command(server, work, item);
+		break;
+	case KV_REQUEST_GET:
+		take_get(server, work, item);
+		break;
+	case KV_REQUEST_STATUS:
+		server_answer_status(server, work->client, item->id);
+		break;
+	case KV_REQUEST_DUMP:
+		server_answer_dump(server, work->client, item);
+		break;
+	case KV_REQUEST_LOG:
+		server_answer_log(server, work->client, item);
+		break;
+	case KV_REQUEST_TRANSFER:
+		take_transfer(server, work->client, item);
+		break;
+	case KV_REQUEST_LEADER:
+		take_leader(server, work->client, item);
+		break;
+	default:
+		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+	}
+}
+
+static int queue_proposals(struct server *server, const struct frame_work *work)
+{
+	for (uint32_t k = 0; k < work->n_commands; k++) {
+		struct server_proposal proposal = {work->client, server->command_ids[k]};
+		int r = pending_push(&server->proposals, &proposal);
+		if (r < 0) {
+			server->proposals.count -= k;
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void propose_commands(struct server *server, const struct frame_work *work)
+{
+	uint64_t ticket = server->first_proposal_ticket + server->proposals.count;
+	int r = REPLICATOR_E_BUSY;
+	if (server->proposals.count + work->n_commands <= SERVER_WAITING_MAX)
+		r = queue_proposals(server, work);
+	if (r == 0) {
+		r = replicator_propose(server->replicator, server->commands, work->n_commands, ticket);
+		if (r != 0)
+			server->proposals.count -= work->n_commands;
+	}
+	for (uint32_t k = 0; k < work->n_commands; k++) {
+		if (r == 0)
+			clients_hold(work->client);
+		else
+			answer_result(server, work->client, server->command_ids[k], r, false);
+	}
+}
+
+/* Copies the frame's linearizable reads: the frame does not outlive this turn. */
+static uint8_t *copy_reads(struct kv_frame_reader reader, const struct frame_work *work)
+{
+	struct kv_frame_item item;
+	uint8_t flags;
+	const uint8_t *key;
+	size_t key_size;
+	uint8_t *items = malloc(work->reads_size);
+	uint8_t *cursor = items;
+	while (items != NULL && kv_frame_next(&reader, &item)) {
+		if (item.type != KV_REQUEST_GET || !kv_get_decode(item.body, item.size, &flags, &key, &key_size) ||
+		    key_size == 0 || (flags & KV_GET_STALE) != 0)
+			continue;
+		uint64_t header[2] = {item.id, key_size};
+		memcpy(cursor, header, sizeof header);
+		memcpy(cursor + sizeof header, key, key_size);
+		cursor += sizeof header + key_size;
+	}
+	raft_assert(items == NULL || cursor == items + work->reads_size);
+	return items;
+}
+
+static int start_reads(struct server *server, const struct frame_work *work, struct server_read_batch *batch)
+{
+	if (server->reads_waiting + work->n_reads > SERVER_WAITING_MAX)
+		return REPLICATOR_E_BUSY;
+	int r = pending_push(&server->read_batches, batch);
+	if (r < 0)
+		return r;
+	r = replicator_read(server->replicator, batch->ticket);
+	if (r != 0)
+		server->read_batches.count--; /* the one just pushed */
+	return r;
+}
+
+static void read_keys(struct server *server, const struct frame_work *work, struct kv_frame_reader reader)
+{
+	struct server_read_batch batch = {.ticket = server->next_read_ticket,
+					  .client = work->client,
+					  .n = work->n_reads,
+					  .items = copy_reads(reader, work)};
+	int r = batch.items == NULL ? -ENOMEM : start_reads(server, work, &batch);
+	if (r == 0) {
+		server->next_read_ticket++;
+		server->reads_waiting += work->n_reads;
+		for (uint32_t k = 0; k < work->n_reads; k++)
+			clients_hold(work->client);
+		return;
+	}
+	const uint8_t *cursor = batch.items;
+	for (uint32_t k = 0; cursor != NULL && k < batch.n; k++) {
+		uint64_t header[2];
+		memcpy(header, cursor, sizeof header);
+		answer_result(server, work->client, header[0], r, false);
+		cursor += sizeof header + header[1];
+	}
+	free(batch.items);
+}
+
+void server_take_frame(struct server *server, const struct zmq_identity *from, const uint8_t *frame, size_t len)
+{
+	struct kv_frame_reader reader;
+	struct kv_frame_item item;
+	int r = kv_frame_read(frame, len, KV_FRAME_REQUESTS, server->status.cluster, &reader);
+	if (r != KV_FRAME_OK) {
+		server->bad_frames++;
+		service_log(4, "bad-request-frame", "refused a client's frame of %zu bytes: %s", len,
+			    kv_frame_result_name(r));
+		return;
+	}
+	struct frame_work work = {.client = clients_find(&server->clients, from)};
+	if (work.client == NULL || reserve_commands(server, reader.left) < 0)
+		return; /* too many wait, or no memory: the client's deadline tells it */
+	struct kv_frame_reader second = reader;
+	while (kv_frame_next(&reader, &item))
+		take_item(server, &work, &item);
+	if (work.n_commands > 0)
+		propose_commands(server, &work);
+	if (work.n_reads > 0)
+		read_keys(server, &work, second);
+}
+
+void server_requests_fini(struct server *server)
+{
+	struct server_read_batch *batch;
+	while ((batch = pending_front(&server->read_batches)) != NULL) {
+		free(batch->items);
+		pending_pop(&server->read_batches);
+	}
+	pending_free(&server->read_batches);
+	pending_free(&server->proposals);
+	free(server->commands);
+	free(server->command_ids);
+}
