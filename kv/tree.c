@@ -297,7 +297,6 @@ static struct kv_node *split_and_fill(struct kv_tree *tree, const struct kv_path
 
 	raft_assert(left->count == KV_NODE_SLOTS);
 	kv_node_shift_right(left, right, left->count - kept);
-	/* The first slot of the right half is never the new one: an inner node gives its separator away. */
 	if (slot <= kept)
 		fill_slot(left, slot, record, child);
 	else

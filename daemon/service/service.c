@@ -45,6 +45,7 @@ static struct {
 	char name[32];
 	uint64_t member;
 	int level_max;
+	bool ready; /* repetition is limited from here on: what comes before has an end */
 	enum log_target target;
 	struct limiter limiter;
 	char status[STATUS_MAX]; /* the last one that was sent */
@@ -243,7 +244,7 @@ log_va(int level, const char *event, const struct service_fields *fields, const 
 	int error = errno; /* logging about an error must not change it */
 	uint64_t at_us = now_us();
 	report_suppressed(at_us);
-	if (limiter_allow(&service.limiter, format, event, at_us)) {
+	if (!service.ready || limiter_allow(&service.limiter, format, event, at_us)) {
 		int n = vsnprintf(message, sizeof(message), format, args);
 		if (n < 0)
 			message[0] = '\0';
@@ -284,6 +285,7 @@ static void notify(const char *state)
 
 void service_notify_ready(void)
 {
+	service.ready = true;
 	notify("READY=1");
 }
 

@@ -20,8 +20,9 @@ void service_init(const char *name, uint64_t member, int level_max);
 void service_set_level(int level_max);
 
 /* One log line. level: syslog number. event: a short machine-readable word ("leader-elected"), put in the
- * field RAFT_EVENT; NULL for none. Repetition is limited per call site: more than 10 lines in 5 seconds
- * from one are counted and reported as one "suppressed N". */
+ * field RAFT_EVENT; NULL for none. Once service_notify_ready was called, repetition is limited per call site and event: more
+ * than 10 lines in 5 seconds from one are counted and reported as one "suppressed N". Before, every line counts: a
+ * configuration may have more mistakes than that. */
 void service_log(int level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same with journal fields: RAFT_TERM, RAFT_ROLE, RAFT_LEADER, RAFT_INDEX, RAFT_PEER; zero and NULL are left out. */

@@ -49,7 +49,7 @@ struct format_segment {
 	uint64_t segment_size;
 	uint64_t prev_flush;	/* number of the last flush before this segment, 0 if there is none */
 	uint64_t prev_checksum; /* its checksum: the chain runs through all segments */
-	uint64_t base_index;	/* the log's end when the segment was made … */
+	uint64_t base_index;	/* the log is cut after this index, mostly its end, when the segment is made … */
 	uint64_t base_term;
 	uint64_t term; /* … and the hard state, so that older segments can be forgotten */
 	uint64_t vote;

@@ -220,8 +220,31 @@ static int check_chain(struct recovery *recovery, const struct file *file, const
 	if (segment->prev_flush != storage->flush || segment->prev_checksum != storage->checksum)
 		return refuse_damage(recovery, before, storage->offset,
 				     "no valid record here, though a later segment says there was one");
-	if (segment->base_index != storage_last_index(storage))
-		return refuse_damage(recovery, file, 0, "does not begin where the segment before it ends");
+	return 0;
+}
+
+/* The log is cut behind index: what a record says that replaces a suffix, and a header if the cut was the next thing
+ * to be written when the segment began. */
+static int cut_to(struct recovery *recovery, const struct file *file, uint64_t offset, uint64_t index, uint64_t term)
+{
+	struct storage *storage = recovery->storage;
+	if (index > storage_last_index(storage))
+		return refuse_damage(recovery, file, offset, "continues a longer log than there is");
+	if (index < storage->base_index) {
+		/* The entries before the base were compacted away with their segment after some of them had been
+		 * replaced here: what is left of the log begins here. */
+		storage->base_index = index;
+		storage->base_term = term;
+	} else {
+		uint64_t known =
+			index == storage->base_index ? storage->base_term : log_index_term(&storage->index, index);
+		if (known != term)
+			return refuse_damage(recovery, file, offset, "continues another log than there is");
+	}
+	if (index < storage_last_index(storage)) {
+		log_cache_cut(&storage->cache, index);
+		log_index_cut(&storage->index, index);
+	}
 	return 0;
 }
 
@@ -247,6 +270,8 @@ static int open_segment(struct recovery *recovery, const struct file *file, cons
 	r = check_owner(recovery, file, &segment);
 	if (r == 0)
 		r = check_chain(recovery, file, before, &segment);
+	if (r == 0 && before)
+		r = cut_to(recovery, file, 0, segment.base_index, segment.base_term);
 	if (r == 0 && segments_reserve(storage) < 0)
 		r = refuse_error(recovery, file->name, 0, -ENOMEM);
 	if (r != 0)
@@ -270,29 +295,6 @@ static int open_segment(struct recovery *recovery, const struct file *file, cons
 }
 
 /* Records ------------------------------------------------------------------------------------------- */
-
-/* The log after a cut behind index. */
-static int cut_to(struct recovery *recovery, const struct file *file, const struct format_record *record)
-{
-	struct storage *storage = recovery->storage;
-	uint64_t index = record->prev_index;
-	if (index < storage->base_index) {
-		/* The entries before the base were compacted away with their segment after this record had replaced
-		 * some of them: what is left of the log begins with this record. */
-		storage->base_index = index;
-		storage->base_term = record->prev_term;
-	} else {
-		uint64_t term =
-			index == storage->base_index ? storage->base_term : log_index_term(&storage->index, index);
-		if (term != record->prev_term)
-			return refuse_damage(recovery, file, storage->offset, "the record does not fit the log");
-	}
-	if (index < storage_last_index(storage)) {
-		log_cache_cut(&storage->cache, index);
-		log_index_cut(&storage->index, index);
-	}
-	return 0;
-}
 
 /* Adds the entries of a verified record to the log in memory. */
 static int add_entries(struct storage *storage, const struct format_record *record, const uint8_t *buf)
@@ -325,9 +327,7 @@ static int apply_record(struct recovery *recovery, const struct file *file, cons
 	struct storage *storage = recovery->storage;
 	if (record->flush != storage->flush + 1 || record->prev_checksum != storage->checksum)
 		return refuse_damage(recovery, file, storage->offset, "the record does not follow the one before it");
-	if (record->prev_index > storage_last_index(storage))
-		return refuse_damage(recovery, file, storage->offset, "the record does not fit the log");
-	int r = cut_to(recovery, file, record);
+	int r = cut_to(recovery, file, storage->offset, record->prev_index, record->prev_term);
 	if (r != 0)
 		return r;
 	if (add_entries(storage, record, buf) < 0)

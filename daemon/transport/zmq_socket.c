@@ -22,12 +22,17 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #define TCP_ADDRESS_SIZE_MAX 300u
 #define MONITOR_ENDPOINT_SIZE 64u
 #define MONITOR_EVENTS (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED)
+
+/* A connection that was lost this long ago and did not come back is opened anew by the next send: see revive(). Longer
+ * than ZMQ_CONNECT_TIMEOUT, so that an attempt of libzmq's own can end well. */
+#define REVIVE_AFTER_MS 1500
 
 /* Bad messages that one receive skips before it lets the owner do something else. */
 #define SKIPPED_MAX 64u
@@ -44,6 +49,8 @@ struct zmq_socket {
 	int fd;
 	int monitor_fd;
 	bool link_up;
+	int64_t revive_at_ms; /* monotonic clock; 0: the link is up, or never was */
+	char *endpoint;
 	bool has_received;
 	bool has_prepared;
 	zmq_msg_t received; /* the payload that the caller looks at, if has_received */
@@ -102,7 +109,7 @@ static const struct int_option fixed_options[] = {
 	{ZMQ_BACKLOG, 256},
 	{ZMQ_RECONNECT_IVL, 20},
 	{ZMQ_RECONNECT_IVL_MAX, 500},
-	{ZMQ_CONNECT_TIMEOUT, 2000},
+	{ZMQ_CONNECT_TIMEOUT, 1000},
 	{ZMQ_HANDSHAKE_IVL, 5000},
 	{ZMQ_TCP_MAXRT, 5000},
 	{ZMQ_TCP_KEEPALIVE, 1},
@@ -110,6 +117,10 @@ static const struct int_option fixed_options[] = {
 	{ZMQ_TCP_KEEPALIVE_INTVL, 2},
 	{ZMQ_TCP_KEEPALIVE_CNT, 3},
 };
+
+/* Nobody answers for this domain, which lets peers of ZMTP 3 in and keeps those of ZMTP 1 and 2 out. With them, libzmq
+ * 4.3.4 aborts: a connection that comes while a ROUTER is being closed, and says anything but 0xFF, is enough. */
+static const char zap_domain[] = "raft-kv";
 
 static int set_int(void *handle, int name, int value)
 {
@@ -129,8 +140,11 @@ static int set_options(void *handle, const struct zmq_socket_options *options)
 		r = set_int(handle, ZMQ_RCVHWM, options->receive_queue_frames);
 	if (r == 0 && options->immediate)
 		r = set_int(handle, ZMQ_IMMEDIATE, 1);
-	if (r == 0 && options->kind == ZMQ_SOCKET_ROUTER)
+	if (r == 0 && options->kind == ZMQ_SOCKET_ROUTER) {
 		r = set_int(handle, ZMQ_ROUTER_MANDATORY, 1);
+		if (r == 0 && zmq_setsockopt(handle, ZMQ_ZAP_DOMAIN, zap_domain, sizeof(zap_domain) - 1) < 0)
+			r = zmq_error();
+	}
 	if (r == 0 &&
 	    zmq_setsockopt(handle, ZMQ_MAXMSGSIZE, &options->frame_size_max, sizeof(options->frame_size_max)) < 0)
 		r = zmq_error();
@@ -307,7 +321,8 @@ int zmq_socket_open(struct zmq_context *context, const struct zmq_socket_options
 	socket->kind = options->kind;
 	socket->fd = -1;
 	socket->monitor_fd = -1;
-	r = open_handles(context, options, endpoint, socket);
+	socket->endpoint = strdup(endpoint);
+	r = socket->endpoint == NULL ? -ENOMEM : open_handles(context, options, endpoint, socket);
 	if (r < 0) {
 		(void)zmq_socket_free(socket); /* always NULL */
 		return r;
@@ -350,8 +365,32 @@ struct zmq_socket *zmq_socket_free(struct zmq_socket *socket)
 	}
 	if (socket->handle != NULL)
 		close_handle(socket->handle);
+	free(socket->endpoint);
 	free(socket);
 	return NULL;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	int r = clock_gettime(CLOCK_MONOTONIC, &now);
+
+	raft_assert(r == 0);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* libzmq connects again after errors of the network, but never after one of the protocol: a peer's port on which some
+ * other program answered for a while would be lost until this process restarts. It does not tell which of the two it
+ * was, so a DEALER that has been without a link for long enough is connected anew by hand; that does no harm to a
+ * connection that libzmq is still trying to open. */
+static void revive(struct zmq_socket *socket)
+{
+	if (socket->revive_at_ms == 0 || now_ms() < socket->revive_at_ms)
+		return;
+	raft_assert(socket->kind == ZMQ_SOCKET_DEALER && !socket->link_up);
+	(void)zmq_disconnect(socket->handle, socket->endpoint); /* ENOENT when libzmq forgot it already */
+	(void)zmq_connect(socket->handle, socket->endpoint);	/* worked once; if not now, then the next time */
+	socket->revive_at_ms = now_ms() + REVIVE_AFTER_MS;
 }
 
 /* Waiting ---------------------------------------------------------------------------------------------- */
@@ -546,6 +585,8 @@ int zmq_socket_send_prepared(struct zmq_socket *socket, const struct zmq_identit
 		r = try_send(socket, to);
 	}
 	drop_prepared(socket); /* a sent one is empty by now */
+	if (r == -EAGAIN)
+		revive(socket);
 	return r;
 }
 
@@ -588,6 +629,7 @@ enum zmq_socket_link zmq_socket_link_event(struct zmq_socket *socket)
 		return ZMQ_LINK_NONE;
 	while ((event = receive_monitor_event(socket->monitor)) != 0) {
 		bool up = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+		socket->revive_at_ms = up ? 0 : now_ms() + REVIVE_AFTER_MS;
 		/* DISCONNECTED without a link: something that is no ZeroMQ peer answered there. */
 		if (up == socket->link_up)
 			continue;

@@ -1,0 +1,248 @@
+/*
+ * Random faults from a seed: messages lost, doubled, late, out of order; partitions, also one-way; crashes that lose what
+ * is not durable; slow and hung disks; true and false hints of dead connections; transfers; compaction. What must
+ * hold all the time raft_cluster.c checks after each step: Election Safety, Log Matching, Leader Completeness, State
+ * Machine Safety, durable before sent, linearizable reads. In the end everything is healed, and the
+ * cluster has to become useful again.
+ *
+ *     test_raft_random [FIRST_SEED [N]]     other seeds, or one that failed
+ */
+#include "raft_cluster.h"
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define RANDOM_SEEDS 1000u
+#define RANDOM_ACTIONS 400u
+
+static struct {
+	uint64_t first;
+	uint64_t n;
+} seeds = {1, RANDOM_SEEDS};
+
+static uint64_t any(struct rc_cluster *c)
+{
+	return 1 + rc_random(c, c->n_nodes);
+}
+
+static void crash_or_start(struct rc_cluster *c, uint64_t id)
+{
+	unsigned down = 0;
+
+	/* Mostly a majority lives: where nothing can happen, nothing can go wrong. */
+	for (uint64_t other = 1; other <= c->n_nodes; other++)
+		down += !c->nodes[other].core;
+	if (c->nodes[id].core && down * 2 + 2 > c->n_nodes && rc_chance(c, 80))
+		return;
+	if (down > 0 && rc_chance(c, 60))
+		for (id = 1; c->nodes[id].core;)
+			id++;
+	if (!c->nodes[id].core) {
+		rc_start(c, id);
+		return;
+	}
+	rc_crash(c, id, rc_random(c, c->nodes[id].n_writes + 1));
+	/* The kernel closes the connections of the dead; not everybody hears of it. */
+	for (uint64_t other = 1; other <= c->n_nodes; other++)
+		if (c->nodes[other].core && rc_chance(c, 50))
+			(void)rc_peer_down(c, other, id);
+}
+
+static void partition(struct rc_cluster *c)
+{
+	unsigned kind = (unsigned)rc_random(c, 6);
+
+	memset(c->cut, 0, sizeof(c->cut));
+	if (kind == 0 || kind > 3)
+		return;
+	if (kind == 1) {
+		rc_isolate(c, any(c), true);
+		return;
+	}
+	for (uint64_t a = 1; a <= c->n_nodes; a++)
+		for (uint64_t b = 1; b <= c->n_nodes; b++)
+			c->cut[a][b] = a != b && rc_chance(c, kind == 2 ? 20 : 40); /* one-way as well */
+}
+
+static void compact(struct rc_cluster *c)
+{
+	uint64_t index = UINT64_MAX;
+
+	/* Snapshots are not here yet: only what every member has on its disk and knows to be committed. */
+	for (uint64_t id = 1; id <= c->n_nodes; id++) {
+		uint64_t commit = c->nodes[id].core ? c->nodes[id].commit : c->nodes[id].disk_commit;
+
+		if (commit > c->nodes[id].disk_commit)
+			commit = c->nodes[id].disk_commit;
+		if (commit > c->nodes[id].disk.n)
+			commit = c->nodes[id].disk.n;
+		if (commit < index)
+			index = commit;
+	}
+	for (uint64_t id = 1; id <= c->n_nodes; id++) {
+		if (!c->nodes[id].core || rc_chance(c, 30))
+			continue;
+		raft_compact(c->nodes[id].core, index);
+		raft_check_invariants(c->nodes[id].core);
+		if (c->nodes[id].base < index)
+			c->nodes[id].base = index;
+		(void)rc_status(c, id);
+	}
+}
+
+static void network(struct rc_cluster *c)
+{
+	c->drop_percent = (unsigned)rc_random(c, 3) * 10;
+	c->duplicate_percent = (unsigned)rc_random(c, 3) * 10;
+	c->delay_max_us = rc_chance(c, 30) ? 120 * RC_MS : 2 * RC_MS;
+	c->disk_max_us = rc_chance(c, 30) ? 80 * RC_MS : RC_MS;
+}
+
+static void disk(struct rc_cluster *c, uint64_t id)
+{
+	c->disk_frozen[id] = !c->disk_frozen[id] && rc_chance(c, 50);
+	if (c->disk_frozen[id] && c->nodes[id].core && c->nodes[id].n_writes > 0 && rc_chance(c, 50))
+		(void)rc_disk_stalled(c, id);
+}
+
+static void act(struct rc_cluster *c)
+{
+	uint64_t id = rc_chance(c, 50) && rc_leader(c) ? rc_leader(c) : any(c);
+	uint64_t what = rc_random(c, 100);
+	bool up = c->nodes[id].core;
+
+	if (what < 40 && up)
+		(void)rc_propose(c, id, 1 + (unsigned)rc_random(c, 20), 0);
+	else if (what < 65 && up)
+		(void)rc_read(c, id);
+	else if (what < 72)
+		crash_or_start(c, id);
+	else if (what < 77)
+		partition(c);
+	else if (what < 80)
+		network(c);
+	else if (what < 84)
+		disk(c, id);
+	else if (what < 88 && up && c->n_nodes > 1) /* perhaps a false hint */
+		(void)rc_peer_down(c, id, 1 + (id + rc_random(c, c->n_nodes - 1)) % c->n_nodes);
+	else if (what < 92 && up)
+		(void)rc_transfer(c, id, rc_chance(c, 50) ? RAFT_NO_MEMBER : any(c));
+	else if (what < 94)
+		compact(c);
+}
+
+/* After all that: quiet, everybody up, and the cluster works. */
+static void check_recovery(struct rc_cluster *c)
+{
+	uint64_t before = c->committed.n;
+	uint64_t leader;
+	unsigned limit = 100;
+
+	rc_heal(c);
+	c->delay_max_us = 2 * RC_MS;
+	c->disk_max_us = RC_MS;
+	rc_start_all(c);
+	rc_run_us(c, RC_TIMEOUT_MAX_US); /* a transfer under way succeeds or is given up */
+	for (; limit > 0 && !rc_converged(c); limit--)
+		rc_run_us(c, 100 * RC_MS);
+	raft_assert(limit > 0);
+	leader = rc_leader(c);
+	raft_assert(rc_propose(c, leader, 5, 0) == RAFT_OK);
+	raft_assert(rc_read(c, leader) == RAFT_OK);
+	rc_run_us(c, 200 * RC_MS);
+	raft_assert(rc_converged(c));
+	raft_assert(c->committed.n >= before + 5);
+	raft_assert(c->nodes[leader].reads[c->nodes[leader].n_reads - 1].ready);
+}
+
+struct tally {
+	uint64_t committed, elections, transfers, truncations, ready, failed, steps;
+};
+
+static void count(const struct rc_cluster *c, struct tally *tally)
+{
+	tally->committed += c->committed.n;
+	tally->steps += c->n_steps;
+	tally->ready += c->n_reads_ready;
+	tally->failed += c->n_reads_failed;
+	for (uint64_t id = 1; id <= c->n_nodes; id++) {
+		tally->elections += c->nodes[id].traces[RAFT_TRACE_LEADER];
+		tally->transfers += c->nodes[id].traces[RAFT_TRACE_TRANSFER];
+		tally->truncations += c->nodes[id].traces[RAFT_TRACE_TRUNCATE];
+	}
+}
+
+static void run_seed(uint64_t seed, struct tally *tally)
+{
+	static const unsigned sizes[] = {3, 5, 4, 2, 1, 3, 5, 7};
+	struct rc_options options = {.n_nodes = sizes[seed % 8], .seed = seed};
+	struct rc_cluster c;
+
+	if (seed % 3 == 0 && options.n_nodes > 1)
+		options.n_learners = 1;
+	if (seed % 4 == 0) {
+		options.batch_bytes_max = 300;
+		options.window_bytes_max = 900;
+	}
+	if (seed % 5 == 0)
+		options.uncommitted_bytes_max = 5000;
+	rc_init(&c, &options);
+	rc_start_all(&c);
+	for (unsigned i = 0; i < RANDOM_ACTIONS; i++) {
+		act(&c);
+		rc_run_us(&c, rc_random(&c, rc_chance(&c, 10) ? 400 * RC_MS : 15 * RC_MS));
+		if (i % 50 == 0)
+			rc_check_logs(&c);
+	}
+	check_recovery(&c);
+	count(&c, tally);
+	rc_fini(&c);
+}
+
+static void test_random_faults_break_no_promise(void **state)
+{
+	struct tally t = {0};
+
+	(void)state;
+	for (uint64_t seed = seeds.first; seed < seeds.first + seeds.n; seed++) {
+		fprintf(stderr, "\rseed %" PRIu64 " ", seed);
+		run_seed(seed, &t);
+	}
+	fprintf(stderr,
+		"\n%" PRIu64 " steps, %" PRIu64 " entries committed, %" PRIu64 " elections, %" PRIu64 " transfers, %" PRIu64
+		" truncations, reads: %" PRIu64 " answered, %" PRIu64 " failed\n",
+		t.steps, 		t.committed, t.elections, t.transfers, t.truncations, t.ready, t.failed);
+	/* A run in which nothing happens proves nothing. */
+	assert_true(t.committed > seeds.n * 100 && t.elections > seeds.n * 2);
+	assert_true(t.ready > seeds.n * 10 && t.failed > 0 && t.truncations > 0);
+}
+
+static void test_same_seed_same_run(void **state)
+{
+	struct tally t[2] = {{0}, {0}};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		run_seed(4711, &t[i]);
+	assert_memory_equal(&t[0], &t[1], sizeof(t[0]));
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_faults_break_no_promise),
+		cmocka_unit_test(test_same_seed_same_run),
+	};
+
+	if (argc > 1) {
+		seeds.first = strtoull(argv[1], NULL, 10);
+		seeds.n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
