@@ -174,7 +174,9 @@ static unsigned new_inode(struct memory_disk *disk, uint64_t size)
 
 static void sync_inode(struct inode *inode)
 {
-	memcpy(inode->platter, inode->seen, inode->size);
+	for (size_t s = 0; s < sectors(inode->size); s++)
+		if (inode->dirty[s])
+			memcpy(inode->platter + s * SECTOR, inode->seen + s * SECTOR, SECTOR);
 	memset(inode->dirty, 0, sectors(inode->size));
 }
 
@@ -587,8 +589,10 @@ uint8_t *memory_disk_contents(struct memory_disk *disk, const char *name, uint64
 void memory_disk_settle(struct memory_disk *disk)
 {
 	for (unsigned i = 0; i < FILES_MAX; i++)
-		if (disk->inodes[i].used)
+		if (disk->inodes[i].used) {
+			memset(disk->inodes[i].dirty, 1, sectors(disk->inodes[i].size));
 			sync_inode(&disk->inodes[i]);
+		}
 	(void)do_sync_directory(disk);
 }
 

@@ -377,6 +377,8 @@ static void test_duplicate_keys_and_sections_are_refused_with_both_lines(void **
 
 	expect_only(fixture, BASE "peer = tcp://b:1\n", 6, "[member 1] peer:", "line 4 already");
 	expect_only(fixture, BASE "[cluster]\n", 6, "[cluster]:", "line 1 already");
+	/* The keys of the second one are still keys of [member 1], not of what came before. */
+	expect_only(fixture, BASE "[raft]\n[member 1]\ndata = /a\n", 7, "[member 1]:", "line 3 already");
 	assert_int_equal(read_text(fixture, BASE MEMBER), 3);
 	expect_mistake(fixture, 6, "[member 1]:", "line 3 already");
 	expect_mistake(fixture, 7, "[member 1] peer:", "line 4 already");

@@ -244,6 +244,32 @@ static void jobs_are_bounded(void **state)
 	assert_int_equal(f->disk->ops->submit(f->disk, &job), 0);
 }
 
+/* A pipe in the place of a file: opening it blocks until somebody reads, as a hung disk would. */
+static void hung_job_shows_its_age(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {0};
+	char path[400];
+	(void)snprintf(path, sizeof(path), "%s/hung", f->directory);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(f->disk->ops->oldest_job_age_us(f->disk), 0);
+	struct disk_job job = make_job(DISK_JOB_WRITE, DISK_LANE_LOG, "hung");
+	job.size = sizeof(buf);
+	job.buf = buf;
+	assert_int_equal(f->disk->ops->submit(f->disk, &job), 0);
+	uint64_t first = f->disk->ops->oldest_job_age_us(f->disk);
+	assert_true(first > 0);
+	while (f->disk->ops->oldest_job_age_us(f->disk) < first + 2000)
+		;
+	int reader = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(reader >= 0);
+	struct disk_completion done = wait_for_one(f);
+	assert_int_equal(done.error, -ESPIPE);
+	assert_true(done.duration_us > 0);
+	assert_int_equal(f->disk->ops->oldest_job_age_us(f->disk), 0);
+	(void)close(reader);
+}
+
 static void readonly_disk_refuses_changes(void **state)
 {
 	struct fixture *f = *state;
@@ -312,7 +338,8 @@ static void log_survives_reopening_on_real_files(void **state)
 		seq = 0;
 		for (unsigned i = 0; i < 40; i++) {
 			struct log_write write = {
-				.seq = ++seq, .term = round + 1, .n_entries = 10, .size = 300, .salt = seq};
+				.seq = seq + 1, .term = round + 1, .n_entries = 10, .size = 300, .salt = seq + 1};
+			seq++;
 			if (i % 10 == 9)
 				write.first_index = model->last - 15;
 			assert_int_equal(log_fixture_append(storage, model, &write), 0);
@@ -346,10 +373,10 @@ static void log_survives_sigkill(void **state)
 	assert_true(child >= 0);
 	if (child == 0) {
 		struct log_model *model = calloc(1, sizeof(*model));
-		if (disk_posix_open(f->directory, &f->disk) != 0 ||
+		if (!model || disk_posix_open(f->directory, &f->disk) != 0 ||
 		    storage_open(f->disk, &options, &storage, &found, message) != 0)
 			_exit(1);
-		for (uint64_t seq = 1; model; seq++) {
+		for (uint64_t seq = 1;; seq++) {
 			struct log_write next = {.seq = seq, .term = 1, .n_entries = 1, .size = 700, .salt = 1};
 			if (log_fixture_append(storage, model, &next) != 0)
 				_exit(1);
@@ -357,7 +384,6 @@ static void log_survives_sigkill(void **state)
 			if (write(fds[1], &seq, sizeof(seq)) != (ssize_t)sizeof(seq))
 				_exit(1);
 		}
-		_exit(1);
 	}
 	uint64_t durable = 0;
 	while (durable < 200)
@@ -389,6 +415,7 @@ int main(void)
 		TEST(names_are_followed_after_a_rename),
 		TEST(failure_is_final_for_both_lanes),
 		TEST(jobs_are_bounded),
+		TEST(hung_job_shows_its_age),
 		TEST(readonly_disk_refuses_changes),
 		TEST(listing_shows_regular_files_only),
 		TEST(log_survives_reopening_on_real_files),

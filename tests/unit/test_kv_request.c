@@ -28,79 +28,19 @@ static uint8_t *copy_of(const uint8_t *bytes, size_t size)
 /* Frames ----------------------------------------------------------------------------------------------------- */
 
 static const uint8_t golden_frame[] = {
-	'R',
-	'K',
-	'V',
-	'C', /* magic */
-	1,
-	1,
-	0,
-	0, /* version, kind, reserved */
-	2,
-	0,
-	0,
-	0, /* items */
-	80,
-	0,
-	0,
-	0, /* size */
-	0x88,
-	0x77,
-	0x66,
-	0x55,
-	0x44,
-	0x33,
-	0x22,
-	0x11, /* cluster */
+	'R',  'K',  'V',  'C',				/* magic */
+	1,    1,    0,	  0,				/* version, kind, reserved */
+	2,    0,    0,	  0,				/* items */
+	80,   0,    0,	  0,				/* size */
+	0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* cluster */
 	0xd3, 0x23, 0xd1, 0x9c, 0x9b, 0xd3, 0x9c, 0x83, /* checksum */
-	7,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0, /* first item: id */
-	2,
-	0,
-	0,
-	0, /* type, reserved */
-	11,
-	0,
-	0,
-	0, /* size */
-	1,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0, /* GET: stale */
-	'k',
-	'e',
-	'y',
-	0,
-	0,
-	0,
-	0,
-	0, /* key, padding */
-	0xff,
-	0xff,
-	0xff,
-	0xff,
-	0xff,
-	0xff,
-	0xff,
-	0xff, /* second item: id */
-	3,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0,
-	0, /* STATUS, no body */
+	7,    0,    0,	  0,	0,    0,    0,	  0,	/* first item: id */
+	2,    0,    0,	  0,				/* type, reserved */
+	11,   0,    0,	  0,				/* size */
+	1,    0,    0,	  0,	0,    0,    0,	  0,	/* GET: stale */
+	'k',  'e',  'y',  0,	0,    0,    0,	  0,	/* key, padding */
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, /* second item: id */
+	3,    0,    0,	  0,	0,    0,    0,	  0,	/* STATUS, no body */
 };
 
 static void build_golden(struct kv_frame *frame)

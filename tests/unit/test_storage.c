@@ -2,6 +2,7 @@
  * The log over a disk in memory that does what it is told: appending, replacing, rolling, reading back, compaction, a
  * full disk, a failing one, and all refusals to open.
  */
+#include "daemon/storage/format.h"
 #include "tests/unit/log_fixture.h"
 #include "tests/unit/memory_disk.h"
 
@@ -358,6 +359,32 @@ static void entries_are_read_back_from_the_disk(void **state)
 	assert_true(stats(f).cache_bytes <= 2000);
 }
 
+static void entries_that_are_not_durable_stay_in_memory(void **state)
+{
+	struct fixture *f = *state;
+	f->options.cache_bytes_max = 0;
+	reopen(f);
+	assert_int_equal(queue(f, 1, 10, 100), 0);
+	assert_int_equal(storage_process(f->storage, 1), 0); /* handed to the disk, which does nothing */
+	assert_int_equal(storage_process(f->storage, 1), 0);
+	check(f);
+	drain(f);
+	assert_int_equal(stats(f).cache_bytes, 0);
+	check(f);
+}
+
+static void writes_end_with_the_page(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *bytes = memory_disk_contents(f->disk, "segment-0000000000000001", NULL);
+	memset(bytes + 4096, 0xff, SMALL_SEGMENT - 4096);
+	assert_int_equal(queue(f, 1, 1, 10), 0);
+	drain(f);
+	for (size_t i = 4096 + 512; i < 8192; i++)
+		assert_int_equal(bytes[i], 0);
+	assert_int_equal(bytes[8192], 0xff);
+}
+
 static void reading_keeps_to_its_limits(void **state)
 {
 	struct fixture *f = *state;
@@ -479,6 +506,67 @@ static void compaction_after_a_cut_across_segments_loses_nothing(void **state)
 	assert_int_equal(f->found.base_index, boundary - 13);
 	assert_int_equal(f->found.base_term, 3);
 	assert_int_equal(f->found.last_index, f->model.last);
+	check(f);
+}
+
+/* Queues what will not fit into the newest segment any more, and a cut in front of it. */
+static void begin_rolling(struct fixture *f)
+{
+	fill_segments(f, 1);
+	while (stats(f).flushed_bytes < SMALL_SEGMENT - 4096 - 3000) {
+		assert_int_equal(queue(f, 3, 1, 400), 0);
+		drain(f);
+	}
+	assert_int_equal(stats(f).segments, 1);
+	assert_int_equal(queue_at(f, 8, f->model.last - 1, 10, 400), 0);
+	assert_int_equal(storage_process(f->storage, 1), 0);
+	assert_int_equal(stats(f).segments, 2);
+}
+
+static void segment_is_kept_until_the_next_one_has_its_name(void **state)
+{
+	struct fixture *f = *state;
+	begin_rolling(f);
+	uint64_t last = f->model.last - 10;
+	assert_int_equal(storage_compact(f->storage, last, 3), 0);
+	while (memory_disk_step(f->disk, DISK_LANE_BACKGROUND))
+		;
+	reopen(f); /* the process died before anything of the new segment was written */
+	assert_false(f->found.blank);
+	assert_int_equal(f->found.last_index, last + 2);
+	assert_int_equal(f->found.term, 3);
+}
+
+/* The header tells of the cut and of the hard state: the segment before it may be gone when the first record comes. */
+static void header_alone_carries_hard_state_and_cut(void **state)
+{
+	struct fixture *f = *state;
+	begin_rolling(f);
+	uint64_t last = f->model.last - 10;
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(memory_disk_step(f->disk, DISK_LANE_LOG));
+	assert_int_equal(storage_process(f->storage, 1), 0);
+	assert_int_equal(storage_compact(f->storage, last, 3), 0);
+	while (memory_disk_step(f->disk, DISK_LANE_BACKGROUND))
+		;
+	assert_null(memory_disk_contents(f->disk, "segment-0000000000000001", NULL));
+	reopen(f);
+	assert_int_equal(f->found.base_index, last);
+	assert_int_equal(f->found.base_term, 3);
+	assert_int_equal(f->found.last_index, last);
+	assert_int_equal(f->found.term, 8);
+	assert_int_equal(f->found.vote, 1);
+}
+
+static void header_alone_cuts_the_segments_before_it(void **state)
+{
+	struct fixture *f = *state;
+	begin_rolling(f);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(memory_disk_step(f->disk, DISK_LANE_LOG));
+	reopen(f);
+	assert_int_equal(f->found.last_index, f->model.last - 10);
+	f->model.last -= 10;
 	check(f);
 }
 
@@ -669,6 +757,41 @@ static void lost_end_of_an_earlier_segment_is_damage(void **state)
 	assert_non_null(strstr(f->message, where));
 }
 
+/* Changes a field of the last record and gives it valid checksums again. */
+static void forge_last_record(struct fixture *f, uint64_t offset, unsigned what)
+{
+	struct format_identity identity = {FIXTURE_CLUSTER, FIXTURE_MEMBER, FIXTURE_INCARNATION};
+	struct format_record record;
+	uint8_t *bytes = memory_disk_contents(f->disk, "segment-0000000000000001", NULL);
+	uint64_t seed = format_seed(&identity, 1, offset);
+	assert_int_equal(format_record_decode(bytes + offset, 512, seed, &record), FORMAT_OK);
+	record.flush += what == 0;
+	record.prev_checksum += what == 1;
+	record.prev_index += what == 2;
+	record.prev_term += what == 3;
+	format_record_seal(&record, seed, bytes + offset);
+}
+
+static void record_that_does_not_follow_is_damage(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(queue(f, 3, 1, 100), 0);
+	drain(f);
+	assert_int_equal(queue(f, 3, 1, 100), 0);
+	drain(f);
+	f->storage = storage_free(f->storage);
+	for (unsigned what = 0; what < 5; what++) {
+		struct memory_disk *whole = memory_disk_clone(f->disk);
+		forge_last_record(f, 4096 + 512, what);
+		assert_int_equal(open_again(f), what < 4 ? STORAGE_E_CORRUPT : STORAGE_OK);
+		if (what < 4)
+			assert_non_null(strstr(f->message, "segment-0000000000000001 offset 4608"));
+		f->storage = storage_free(f->storage);
+		memory_disk_free(f->disk);
+		f->disk = whole;
+	}
+}
+
 static void reading_only_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -710,12 +833,17 @@ int main(void)
 		TEST(replacing_in_the_middle_of_the_queue_is_resolved),
 		TEST(a_cut_is_never_reported_before_it_is_durable),
 		TEST(entries_are_read_back_from_the_disk),
+		TEST(entries_that_are_not_durable_stay_in_memory),
+		TEST(writes_end_with_the_page),
 		TEST(reading_keeps_to_its_limits),
 		TEST(damage_is_noticed_when_an_entry_is_read_back),
 		TEST(log_runs_through_many_segments),
 		TEST(compaction_recycles_whole_segments),
 		TEST(compaction_bounds_the_disk),
 		TEST(compaction_after_a_cut_across_segments_loses_nothing),
+		TEST(segment_is_kept_until_the_next_one_has_its_name),
+		TEST(header_alone_carries_hard_state_and_cut),
+		TEST(header_alone_cuts_the_segments_before_it),
 		TEST(segment_size_may_change),
 		TEST(full_disk_refuses_entries_keeps_votes_and_recovers),
 		TEST(full_disk_recovers_through_compaction),
@@ -727,6 +855,7 @@ int main(void)
 		TEST(shortened_segment_is_damage),
 		TEST(zeroed_header_is_damage),
 		TEST(lost_end_of_an_earlier_segment_is_damage),
+		TEST(record_that_does_not_follow_is_damage),
 		TEST(reading_only_changes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -608,38 +608,36 @@ static void test_a_link_recovers_from_a_stranger_on_the_port(void **state)
 	static const char nonsense[] = "\377\0\0\0\0\0\0\0\1\177\3\1NONSENSE\0\0\0\0\0\0\0\0\0\0\0\0";
 	struct zmq_socket_options immediate = dealer_options;
 	immediate.immediate = true;
-	{
-		struct pair pair;
-		struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-		socklen_t len = sizeof(address);
-		int yes = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		(void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-		assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
-		assert_int_equal(listen(listener, 5), 0);
-		assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
-		snprintf(pair.endpoint, sizeof(pair.endpoint), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
-		assert_int_equal(zmq_context_new(&pair.context), 0);
-		assert_int_equal(zmq_socket_open(pair.context, &immediate, pair.endpoint, &pair.dealer), 0);
-		int fd = accept(listener, NULL, NULL);
-		assert_true(raw_write(fd, nonsense, sizeof(nonsense) - 1));
-		char greeting[64];
-		(void)recv(fd, greeting, sizeof(greeting), MSG_WAITALL);
-		uint8_t rest[32] = {0};
-		(void)raw_write(fd, rest, sizeof(rest));
-		assert_true(raw_is_closed(fd));
-		close(fd);
-		close(listener);
-		assert_int_equal(zmq_socket_open(pair.context, &router_options, pair.endpoint, &pair.router), 0);
-		int64_t deadline = now_ms() + DEADLINE_MS;
-		while (zmq_socket_link_event(pair.dealer) != ZMQ_LINK_UP) {
-			assert_true(now_ms() < deadline);
-			(void)send_text(pair.dealer, NULL, "knock");
-			wait_readable(zmq_socket_monitor_fd(pair.dealer), 20);
-		}
-		assert_int_equal(send_text(pair.dealer, NULL, "knock"), 0);
-		assert_takes(pair.router, "knock");
-		pair_close(&pair);
+	struct pair pair;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int yes = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	(void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(listener, 5), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	snprintf(pair.endpoint, sizeof(pair.endpoint), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+	assert_int_equal(zmq_context_new(&pair.context), 0);
+	assert_int_equal(zmq_socket_open(pair.context, &immediate, pair.endpoint, &pair.dealer), 0);
+	int fd = accept(listener, NULL, NULL);
+	assert_true(raw_write(fd, nonsense, sizeof(nonsense) - 1));
+	char greeting[64];
+	(void)recv(fd, greeting, sizeof(greeting), MSG_WAITALL);
+	uint8_t rest[32] = {0};
+	(void)raw_write(fd, rest, sizeof(rest));
+	assert_true(raw_is_closed(fd));
+	close(fd);
+	close(listener);
+	assert_int_equal(zmq_socket_open(pair.context, &router_options, pair.endpoint, &pair.router), 0);
+	int64_t deadline = now_ms() + DEADLINE_MS;
+	while (zmq_socket_link_event(pair.dealer) != ZMQ_LINK_UP) {
+		assert_true(now_ms() < deadline);
+		(void)send_text(pair.dealer, NULL, "knock");
+		wait_readable(zmq_socket_monitor_fd(pair.dealer), 20);
 	}
+	assert_int_equal(send_text(pair.dealer, NULL, "knock"), 0);
+	assert_takes(pair.router, "knock");
+	pair_close(&pair);
 }
 
 static void test_the_descriptors_rest_when_there_is_nothing(void **state)
