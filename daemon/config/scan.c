@@ -160,7 +160,7 @@ static bool is_key_name(struct span key)
 static void scan_key(struct scanner *scanner, struct span line)
 {
 	const char *equals = memchr(line.at, '=', line.len);
-	struct span value;
+	struct span value = {NULL, 0};
 
 	if (equals == NULL) {
 		bad_line(scanner,
@@ -361,12 +361,12 @@ int scan_file(struct config_mistakes *mistakes, struct scan *ret_scan)
 		config_mistake(mistakes, 0, NULL, NULL, "cannot read it: %s", strerror(-fd));
 		return -1;
 	}
-	buf = malloc(CONFIG_FILE_SIZE_MAX + 1u);
+	buf = malloc(CONFIG_FILE_SIZE_MAX + 1);
 	ssize_t len = buf != NULL ? read_all(fd, buf, CONFIG_FILE_SIZE_MAX) : -ENOMEM;
 	if (len < 0)
 		config_mistake(mistakes, 0, NULL, NULL, "cannot read it: %s", strerror((int)-len));
 	else if ((size_t)len > CONFIG_FILE_SIZE_MAX)
-		config_mistake(mistakes, 0, NULL, NULL, "the file is larger than %u bytes", CONFIG_FILE_SIZE_MAX);
+		config_mistake(mistakes, 0, NULL, NULL, "the file is larger than %zu bytes", CONFIG_FILE_SIZE_MAX);
 	else
 		result = scan_bytes(mistakes, buf, (size_t)len, ret_scan);
 	free(buf);

@@ -17,8 +17,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONFIG_LINE_MAX 1000u		    /* bytes; iniparser's buffer holds 1024 */
-#define CONFIG_FILE_SIZE_MAX (256u * 1024u) /* a hundred times what 15 members need */
+#define CONFIG_LINE_MAX 1000u			  /* bytes; iniparser's buffer holds 1024 */
+#define CONFIG_FILE_SIZE_MAX ((size_t)256 * 1024) /* a hundred times what 15 members need */
 
 /* One accepted line: a section when key is NULL. Strings are owned by the scan. */
 struct scan_item {
