@@ -111,7 +111,7 @@ struct rc_cluster {
 	uint64_t n_steps;
 	uint64_t n_reads_ready, n_reads_failed;
 	uint64_t n_rejects; /* appends refused */
-	bool scripted; /* the test makes up a leader's messages: what they commit is on nobody's disk */
+	bool scripted;	    /* the test makes up a leader's messages: what they commit is on nobody's disk */
 };
 
 void rc_init(struct rc_cluster *cluster, const struct rc_options *options);
@@ -127,7 +127,7 @@ void rc_crash(struct rc_cluster *cluster, uint64_t id, size_t n_survive);
 
 /* One step at the present virtual time. */
 int rc_step(struct rc_cluster *cluster, uint64_t id, const struct raft_event *event);
-int rc_tick(struct rc_cluster *cluster, uint64_t id);	   /* now */
+int rc_tick(struct rc_cluster *cluster, uint64_t id);	 /* now */
 int rc_timeout(struct rc_cluster *cluster, uint64_t id); /* at the member's deadline, to which time jumps */
 int rc_message(struct rc_cluster *cluster, const struct raft_message *message);
 int rc_propose(struct rc_cluster *cluster, uint64_t id, unsigned n, uint32_t size);
@@ -136,7 +136,7 @@ int rc_transfer(struct rc_cluster *cluster, uint64_t id, uint64_t target);
 int rc_peer_down(struct rc_cluster *cluster, uint64_t id, uint64_t peer);
 int rc_disk_stalled(struct rc_cluster *cluster, uint64_t id);
 void rc_persist_one(struct rc_cluster *cluster, uint64_t id);
-void rc_persist(struct rc_cluster *cluster, uint64_t id);	 /* all that is under way, one by one */
+void rc_persist(struct rc_cluster *cluster, uint64_t id);	  /* all that is under way, one by one */
 void rc_persist_at_once(struct rc_cluster *cluster, uint64_t id); /* all that is under way, with one sync */
 
 /* By hand: what was sent and is not yet delivered. */
@@ -149,7 +149,7 @@ void rc_settle(struct rc_cluster *cluster);
 /* Time passes. */
 void rc_run_us(struct rc_cluster *cluster, uint64_t duration_us);
 bool rc_run_until_leader(struct rc_cluster *cluster, uint64_t limit_us); /* with its term committed */
-uint64_t rc_leader(const struct rc_cluster *cluster); /* the leader of the highest term, or 0 */
+uint64_t rc_leader(const struct rc_cluster *cluster);			 /* the leader of the highest term, or 0 */
 
 void rc_cut(struct rc_cluster *cluster, uint64_t a, uint64_t b, bool cut); /* both ways */
 void rc_isolate(struct rc_cluster *cluster, uint64_t id, bool isolated);
@@ -158,7 +158,7 @@ uint64_t rc_random(struct rc_cluster *cluster, uint64_t below);
 bool rc_chance(struct rc_cluster *cluster, unsigned percent);
 
 const struct raft_status *rc_status(struct rc_cluster *cluster, uint64_t id);
-bool rc_converged(struct rc_cluster *cluster); /* all up, one leader, same log, all of it committed */
+bool rc_converged(struct rc_cluster *cluster);	/* all up, one leader, same log, all of it committed */
 void rc_check_logs(struct rc_cluster *cluster); /* Log Matching, for every pair */
 
 /* Makes id the leader, by hand, of all members; everything settled. */

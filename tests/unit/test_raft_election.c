@@ -341,6 +341,28 @@ static void test_leader_that_is_heard_but_hears_no_answers_steps_down(void **sta
 	assert_true(rc_leader(&c) != 0);
 }
 
+static void
+test_asking_for_votes_is_no_answer_to_the_leader(void **state) /* its appends are lost, not their requests */
+{
+	uint64_t since;
+
+	(void)state;
+	begin(3, 0);
+	rc_elect(&c, 1);
+	since = c.now_us;
+	while (c.nodes[1].status.role == RAFT_LEADER && c.now_us - since < 1000 * RC_MS) {
+		struct raft_message m = vote_request(2, 1, c.nodes[1].status.hard_state.term + 1, 1, 1);
+
+		m.vote_request.pre_vote = true;
+		rc_lose(&c, 0, 0, 0);
+		assert_int_equal(rc_message(&c, &m), RAFT_OK);
+		m.from = 3;
+		assert_int_equal(rc_message(&c, &m), RAFT_OK);
+		(void)rc_timeout(&c, 1);
+	}
+	assert_in_range(c.now_us - since, RC_TIMEOUT_MIN_US, RC_TIMEOUT_MAX_US + RC_HEARTBEAT_US);
+}
+
 static void test_partly_cut_off_member_does_not_disturb(void **state) /* trap A21, Cloudflare 2020 */
 {
 	uint64_t term;
@@ -562,6 +584,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_leader_of_an_older_term_is_told_and_steps_down, end),
 		cmocka_unit_test_teardown(test_leader_without_quorum_steps_down_in_its_term, end),
 		cmocka_unit_test_teardown(test_leader_that_is_heard_but_hears_no_answers_steps_down, end),
+		cmocka_unit_test_teardown(test_asking_for_votes_is_no_answer_to_the_leader, end),
 		cmocka_unit_test_teardown(test_partly_cut_off_member_does_not_disturb, end),
 		cmocka_unit_test_teardown(test_member_back_from_isolation_does_not_disturb, end),
 		cmocka_unit_test_teardown(test_lone_voter_leads_at_once, end),

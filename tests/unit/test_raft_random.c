@@ -215,12 +215,104 @@ static void test_random_faults_break_no_promise(void **state)
 		run_seed(seed, &t);
 	}
 	fprintf(stderr,
-		"\n%" PRIu64 " steps, %" PRIu64 " entries committed, %" PRIu64 " elections, %" PRIu64 " transfers, %" PRIu64
-		" truncations, reads: %" PRIu64 " answered, %" PRIu64 " failed\n",
-		t.steps, 		t.committed, t.elections, t.transfers, t.truncations, t.ready, t.failed);
+		"\n%" PRIu64 " steps, %" PRIu64 " entries committed, %" PRIu64 " elections, %" PRIu64
+		" transfers, %" PRIu64 " truncations, reads: %" PRIu64 " answered, %" PRIu64 " failed\n",
+		t.steps, t.committed, t.elections, t.transfers, t.truncations, t.ready, t.failed);
 	/* A run in which nothing happens proves nothing. */
 	assert_true(t.committed > seeds.n * 100 && t.elections > seeds.n * 2);
 	assert_true(t.ready > seeds.n * 10 && t.failed > 0 && t.truncations > 0);
+}
+
+/* Near what the member knows, so that much of it passes the first checks. */
+static uint64_t near(struct rc_cluster *c, uint64_t value)
+{
+	uint64_t any_value = value + rc_random(c, 7);
+
+	if (rc_chance(c, 2))
+		return UINT64_MAX - rc_random(c, 3);
+	return any_value < 3 ? 0 : any_value - 3;
+}
+
+static void hostile_message(struct rc_cluster *c, struct raft_entry *entries, unsigned n_entries)
+{
+	static const uint64_t value;
+	const struct raft_status *s = &c->nodes[1].status;
+	struct raft_message m = {.type = (enum raft_message_type)(1 + rc_random(c, 5)), .to = 1};
+
+	m.from = rc_chance(c, 95) ? 2 + rc_random(c, 4) : rc_random(c, 9);
+	if ((s->role == RAFT_CANDIDATE || s->role == RAFT_PRE_CANDIDATE) && rc_chance(c, 60))
+		m.type = RAFT_MESSAGE_VOTE_REPLY; /* let it win now and then */
+	m.term = rc_chance(c, 90) ? s->hard_state.term : near(c, s->hard_state.term + 1);
+	if (m.type == RAFT_MESSAGE_VOTE_REQUEST) {
+		m.vote_request.last_index = near(c, s->last_index + 1);
+		m.vote_request.last_term = near(c, s->hard_state.term);
+		m.vote_request.pre_vote = rc_chance(c, 50);
+		m.vote_request.transfer = rc_chance(c, 30);
+	} else if (m.type == RAFT_MESSAGE_VOTE_REPLY) {
+		m.vote_reply.granted = rc_chance(c, 80);
+		m.vote_reply.pre_vote = s->role == RAFT_PRE_CANDIDATE || rc_chance(c, 20);
+		m.vote_reply.request_term = s->hard_state.term + m.vote_reply.pre_vote;
+	} else if (m.type == RAFT_MESSAGE_APPEND) {
+		m.append.prev_index = near(c, rc_chance(c, 50) ? s->last_index : s->commit);
+		m.append.prev_term = rc_chance(c, 70) ? raft_term_at(c->nodes[1].core, m.append.prev_index)
+						      : near(c, s->hard_state.term);
+		m.append.commit = near(c, s->commit + 1);
+		m.append.round = near(c, 3);
+		m.append.n_entries = (uint32_t)rc_random(c, n_entries);
+		m.append.entries = entries;
+		for (unsigned i = 0; i < m.append.n_entries; i++) {
+			entries[i] = (struct raft_entry){.type = RAFT_ENTRY_COMMAND, .data = (const uint8_t *)&value};
+			entries[i].term = rc_chance(c, 90) ? m.term : near(c, m.term);
+			entries[i].size = rc_chance(c, 1) ? UINT32_MAX : 10;
+		}
+	} else if (m.type == RAFT_MESSAGE_APPEND_REPLY) {
+		m.append_reply.rejected = rc_chance(c, 40);
+		m.append_reply.match = near(c, s->last_index);
+		m.append_reply.round = rc_random(c, 3);
+		m.append_reply.prev_index = near(c, s->last_index);
+		m.append_reply.conflict_index = near(c, s->last_index);
+		m.append_reply.conflict_term = near(c, s->hard_state.term);
+	}
+	(void)rc_message(c, &m);
+}
+
+/* DESIGN.md, rule 8: members that lie may do harm, but they crash nobody. */
+static void test_lies_of_other_members_crash_nobody(void **state)
+{
+	unsigned led = 0;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct rc_options options = {.n_nodes = 5, .n_learners = seed % 2 ? 1 : 0, .seed = seed};
+		struct raft_entry entries[8];
+		struct rc_cluster c;
+
+		rc_init(&c, &options);
+		c.scripted = true;
+		rc_start(&c, 1);
+		for (unsigned i = 0; i < 3000; i++) {
+			uint64_t what = rc_random(&c, 100);
+
+			if (what < 70)
+				hostile_message(&c, entries, 8);
+			else if (what < 80 && c.nodes[1].n_writes > 0)
+				rc_persist_one(&c, 1);
+			else if (what < 85)
+				(void)rc_timeout(&c, 1);
+			else if (what < 90)
+				(void)rc_propose(&c, 1, 1 + (unsigned)rc_random(&c, 3), 0);
+			else if (what < 95)
+				(void)rc_read(&c, 1);
+			else if (what < 98)
+				(void)rc_transfer(&c, 1, RAFT_NO_MEMBER);
+			else if (c.nodes[1].n_writes > 0)
+				(void)rc_disk_stalled(&c, 1);
+			rc_lose(&c, 0, 0, 0);
+		}
+		led += c.nodes[1].traces[RAFT_TRACE_LEADER];
+		rc_fini(&c);
+	}
+	assert_true(led > 200);
 }
 
 static void test_same_seed_same_run(void **state)
@@ -237,6 +329,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_faults_break_no_promise),
+		cmocka_unit_test(test_lies_of_other_members_crash_nobody),
 		cmocka_unit_test(test_same_seed_same_run),
 	};
 

@@ -138,6 +138,31 @@ static void test_follower_answers_a_new_round_at_once_although_its_disk_is_busy(
 	assert_int_equal(m.append_reply.match, 3);
 }
 
+static void test_new_round_in_an_append_with_entries_is_answered_before_the_disk(void **state)
+{
+	static const uint64_t value = 1;
+	struct raft_entry entry = {.term = 1, .type = RAFT_ENTRY_COMMAND, .size = 8, .data = (const uint8_t *)&value};
+	struct raft_message m = {.type = RAFT_MESSAGE_APPEND, .from = 1, .to = 2};
+
+	(void)state;
+	begin(3, 0);
+	rc_elect(&c, 1);
+	c.scripted = true;
+	m.term = entry.term = c.nodes[1].status.hard_state.term;
+	m.append.prev_index = 1;
+	m.append.prev_term = m.term;
+	m.append.n_entries = 1;
+	m.append.entries = &entry;
+	m.append.round = 3;
+	assert_int_equal(rc_message(&c, &m), RAFT_OK);
+	assert_true(rc_take(&c, 2, 1, RAFT_MESSAGE_APPEND_REPLY, &m));
+	assert_int_equal(m.append_reply.round, 3);
+	assert_int_equal(m.append_reply.match, 1);
+	rc_persist(&c, 2);
+	assert_true(rc_take(&c, 2, 1, RAFT_MESSAGE_APPEND_REPLY, &m));
+	assert_int_equal(m.append_reply.match, 2);
+}
+
 static void test_no_read_before_the_terms_noop_is_committed(void **state) /* paper 8, trap A8: etcd 7331 */
 {
 	(void)state;
@@ -297,6 +322,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_answers_to_an_older_round_confirm_nothing, end),
 		cmocka_unit_test_teardown(test_reads_that_arrive_during_a_round_share_the_next_one, end),
 		cmocka_unit_test_teardown(test_follower_answers_a_new_round_at_once_although_its_disk_is_busy, end),
+		cmocka_unit_test_teardown(test_new_round_in_an_append_with_entries_is_answered_before_the_disk, end),
 		cmocka_unit_test_teardown(test_no_read_before_the_terms_noop_is_committed, end),
 		cmocka_unit_test_teardown(test_only_the_leader_takes_reads, end),
 		cmocka_unit_test_teardown(test_deposed_leader_fails_its_reads_and_answers_none, end),

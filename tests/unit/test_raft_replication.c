@@ -191,7 +191,7 @@ static void test_old_append_that_was_overtaken_removes_nothing(void **state) /* 
 	assert_int_equal(c.nodes[2].status.last_index, 8);
 }
 
-static void test_follower_commits_only_what_the_message_verified(void **state) /* trap A10: NuRaft 57 */
+static void test_follower_commits_and_acknowledges_only_what_was_verified(void **state) /* trap A10: NuRaft 57 */
 {
 	struct raft_message m;
 
@@ -203,7 +203,8 @@ static void test_follower_commits_only_what_the_message_verified(void **state) /
 	rc_start(&c, 2);
 	m = append(5, 2, 1, 1, 1);
 	m.append.commit = 8;
-	(void)deliver(&m);
+	m = deliver(&m);
+	assert_int_equal(m.append_reply.match, 3); /* all eight are durable, three are the leader's */
 	assert_int_equal(c.nodes[2].status.commit, 3);
 	assert_int_equal(c.nodes[2].status.last_index, 8);
 }
@@ -217,7 +218,7 @@ static void test_late_confirmation_does_not_vouch_for_replaced_entries(void **st
 	rc_start(&c, 2);
 	m = append(3, 0, 0, 8, 2);
 	assert_int_equal(rc_message(&c, &m), RAFT_OK); /* on its way to the disk */
-	m = append(5, 2, 2, 3, 4); /* 3 .. 5 replaced by another leader's */
+	m = append(5, 2, 2, 3, 4);		       /* 3 .. 5 replaced by another leader's */
 	m.from = 3;
 	assert_int_equal(rc_message(&c, &m), RAFT_OK);
 	rc_persist_one(&c, 2); /* the old write */
@@ -473,9 +474,8 @@ static void test_silent_member_is_not_flooded(void **state)
 static void test_every_follower_of_figure_7_is_repaired_in_few_rounds(void **state)
 {
 	static const uint8_t logs[7][13] = {
-		{1, 1, 1, 4, 4, 5, 5, 6, 6, 6},	      {1, 1, 1, 4, 4, 5, 5, 6, 6},
-		{1, 1, 1, 4},			      {1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6},
-		{1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7}, {1, 1, 1, 4, 4, 4, 4},
+		{1, 1, 1, 4, 4, 5, 5, 6, 6, 6},	   {1, 1, 1, 4, 4, 5, 5, 6, 6},		 {1, 1, 1, 4},
+		{1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6}, {1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7}, {1, 1, 1, 4, 4, 4, 4},
 		{1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3},
 	};
 
@@ -611,7 +611,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_append_with_other_prev_term_is_refused_with_that_terms_start, end),
 		cmocka_unit_test_teardown(test_conflicting_suffix_goes_and_the_agreeing_part_stays, end),
 		cmocka_unit_test_teardown(test_old_append_that_was_overtaken_removes_nothing, end),
-		cmocka_unit_test_teardown(test_follower_commits_only_what_the_message_verified, end),
+		cmocka_unit_test_teardown(test_follower_commits_and_acknowledges_only_what_was_verified, end),
 		cmocka_unit_test_teardown(test_late_confirmation_does_not_vouch_for_replaced_entries, end),
 		cmocka_unit_test_teardown(test_contradicting_a_committed_entry_is_refused, end),
 		cmocka_unit_test_teardown(test_impossible_appends_are_refused, end),

@@ -1,124 +1,10 @@
 /*
  * The log over a disk in memory that does what it is told: appending, replacing, rolling, reading back, compaction, a
- * full disk, a failing one, and all refusals to open.
+ * full disk, a failing one.
  */
-#include "daemon/storage/format.h"
-#include "tests/unit/log_fixture.h"
-#include "tests/unit/memory_disk.h"
+#include "tests/unit/storage_fixture.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-#define SMALL_SEGMENT (32u * 1024u)
-
-struct fixture {
-	struct memory_disk *disk;
-	struct storage *storage;
-	struct storage_options options;
-	struct storage_state found;
-	struct log_model model;
-	uint64_t seq;
-	char message[STORAGE_MESSAGE_MAX];
-};
-
-static int open_log(struct fixture *f)
-{
-	return storage_open(memory_disk_open(f->disk), &f->options, &f->storage, &f->found, f->message);
-}
-
-static void reopen(struct fixture *f)
-{
-	f->storage = storage_free(f->storage);
-	memory_disk_kill(f->disk);
-	assert_int_equal(open_log(f), 0);
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	assert_non_null(f);
-	f->disk = memory_disk_new();
-	f->options = log_fixture_options(SMALL_SEGMENT);
-	assert_int_equal(open_log(f), 0);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	storage_free(f->storage);
-	memory_disk_free(f->disk);
-	free(f);
-	return 0;
-}
-
-/* Queues n entries of one size at the end. */
-static int queue(struct fixture *f, uint64_t term, uint32_t n, uint32_t size)
-{
-	struct log_write write = {
-		.seq = f->seq + 1, .term = term, .vote = 1, .n_entries = n, .size = size, .salt = f->seq + 1};
-	int r = log_fixture_append(f->storage, &f->model, &write);
-	f->seq += r == 0;
-	return r;
-}
-
-static int queue_at(struct fixture *f, uint64_t term, uint64_t first, uint32_t n, uint32_t size)
-{
-	struct log_write write = {.seq = f->seq + 1,
-				  .term = term,
-				  .vote = 1,
-				  .first_index = first,
-				  .n_entries = n,
-				  .size = size,
-				  .salt = f->seq + 1};
-	int r = log_fixture_append(f->storage, &f->model, &write);
-	f->seq += r == 0;
-	return r;
-}
-
-static int cut_from(struct fixture *f, uint64_t term, uint64_t from)
-{
-	struct log_write write = {.seq = f->seq + 1, .term = term, .truncate_from = from};
-	int r = log_fixture_append(f->storage, &f->model, &write);
-	f->seq += r == 0;
-	return r;
-}
-
-static void drain(struct fixture *f)
-{
-	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
-	assert_int_equal(storage_durable_seq(f->storage), f->seq);
-}
-
-static void check(struct fixture *f)
-{
-	int error = 0;
-	assert_int_equal(log_fixture_compare(f->storage, &f->model, f->model.base + 1, f->model.last, 100, &error), 0);
-	assert_int_equal(error, 0);
-}
-
-static void check_found(struct fixture *f)
-{
-	assert_false(f->found.blank);
-	assert_int_equal(f->found.last_index, f->model.last);
-	assert_int_equal(f->found.term, f->model.term);
-	assert_int_equal(f->found.vote, f->model.vote);
-	assert_int_equal(f->found.torn_bytes, 0);
-	check(f);
-}
-
-static struct storage_stats stats(struct fixture *f)
-{
-	struct storage_stats s;
-	storage_get_stats(f->storage, &s);
-	return s;
-}
 
 /* Appending -------------------------------------------------------------------------------------------- */
 
@@ -423,14 +309,6 @@ static void damage_is_noticed_when_an_entry_is_read_back(void **state)
 
 /* Segments --------------------------------------------------------------------------------------------- */
 
-static void fill_segments(struct fixture *f, uint64_t segments)
-{
-	while (stats(f).segments < segments) {
-		assert_int_equal(queue(f, 3, 5, 400), 0);
-		drain(f);
-	}
-}
-
 static void log_runs_through_many_segments(void **state)
 {
 	struct fixture *f = *state;
@@ -690,132 +568,6 @@ static void failed_sync_is_final(void **state)
 	assert_int_equal(storage_durable_seq(f->storage), 1);
 }
 
-/* Refusing to open ------------------------------------------------------------------------------------- */
-
-static int open_again(struct fixture *f)
-{
-	f->storage = storage_free(f->storage);
-	memory_disk_kill(f->disk);
-	int r = open_log(f);
-	if (r != 0)
-		assert_true(f->message[0] != '\0');
-	return r;
-}
-
-static void another_cluster_or_member_is_refused(void **state)
-{
-	struct fixture *f = *state;
-	f->options.cluster_id++;
-	assert_int_equal(open_again(f), STORAGE_E_WRONG_CLUSTER);
-	f->options.cluster_id--;
-	f->options.member_id++;
-	assert_int_equal(open_again(f), STORAGE_E_WRONG_CLUSTER);
-	f->options.member_id--;
-	assert_int_equal(open_again(f), 0);
-}
-
-static void missing_segment_is_damage(void **state)
-{
-	struct fixture *f = *state;
-	fill_segments(f, 4);
-	memory_disk_delete(f->disk, "segment-0000000000000003");
-	assert_int_equal(open_again(f), STORAGE_E_CORRUPT);
-	assert_non_null(strstr(f->message, "segment-0000000000000003"));
-}
-
-static void shortened_segment_is_damage(void **state)
-{
-	struct fixture *f = *state;
-	fill_segments(f, 2);
-	memory_disk_truncate(f->disk, "segment-0000000000000002", SMALL_SEGMENT - 4096);
-	assert_int_equal(open_again(f), STORAGE_E_CORRUPT);
-	assert_non_null(strstr(f->message, "segment-0000000000000002"));
-}
-
-static void zeroed_header_is_damage(void **state)
-{
-	struct fixture *f = *state;
-	fill_segments(f, 2);
-	memset(memory_disk_contents(f->disk, "segment-0000000000000002", NULL), 0, SMALL_SEGMENT);
-	assert_int_equal(open_again(f), STORAGE_E_CORRUPT);
-	assert_non_null(strstr(f->message, "segment-0000000000000002 offset 0"));
-}
-
-/* A record in a segment that does not end where the next says it did. */
-static void lost_end_of_an_earlier_segment_is_damage(void **state)
-{
-	struct fixture *f = *state;
-	fill_segments(f, 3);
-	uint8_t *bytes = memory_disk_contents(f->disk, "segment-0000000000000002", NULL);
-	size_t last = SMALL_SEGMENT - 512;
-	while (memcmp(bytes + last, "RKFR", 4) != 0)
-		last -= 512;
-	memset(bytes + last, 0, SMALL_SEGMENT - last);
-	assert_int_equal(open_again(f), STORAGE_E_CORRUPT);
-	char where[64];
-	(void)snprintf(where, sizeof(where), "segment-0000000000000002 offset %zu", last);
-	assert_non_null(strstr(f->message, where));
-}
-
-/* Changes a field of the last record and gives it valid checksums again. */
-static void forge_last_record(struct fixture *f, uint64_t offset, unsigned what)
-{
-	struct format_identity identity = {FIXTURE_CLUSTER, FIXTURE_MEMBER, FIXTURE_INCARNATION};
-	struct format_record record;
-	uint8_t *bytes = memory_disk_contents(f->disk, "segment-0000000000000001", NULL);
-	uint64_t seed = format_seed(&identity, 1, offset);
-	assert_int_equal(format_record_decode(bytes + offset, 512, seed, &record), FORMAT_OK);
-	record.flush += what == 0;
-	record.prev_checksum += what == 1;
-	record.prev_index += what == 2;
-	record.prev_term += what == 3;
-	format_record_seal(&record, seed, bytes + offset);
-}
-
-static void record_that_does_not_follow_is_damage(void **state)
-{
-	struct fixture *f = *state;
-	assert_int_equal(queue(f, 3, 1, 100), 0);
-	drain(f);
-	assert_int_equal(queue(f, 3, 1, 100), 0);
-	drain(f);
-	f->storage = storage_free(f->storage);
-	for (unsigned what = 0; what < 5; what++) {
-		struct memory_disk *whole = memory_disk_clone(f->disk);
-		forge_last_record(f, 4096 + 512, what);
-		assert_int_equal(open_again(f), what < 4 ? STORAGE_E_CORRUPT : STORAGE_OK);
-		if (what < 4)
-			assert_non_null(strstr(f->message, "segment-0000000000000001 offset 4608"));
-		f->storage = storage_free(f->storage);
-		memory_disk_free(f->disk);
-		f->disk = whole;
-	}
-}
-
-static void reading_only_changes_nothing(void **state)
-{
-	struct fixture *f = *state;
-	fill_segments(f, 2);
-	f->storage = storage_free(f->storage);
-	uint64_t operations = memory_disk_operations(f->disk);
-	f->options.read_only = true;
-	assert_int_equal(open_log(f), 0);
-	check_found(f);
-	assert_int_equal(queue(f, 9, 1, 1), -EROFS);
-	assert_int_equal(storage_process(f->storage, 1), 0);
-	assert_int_equal(memory_disk_operations(f->disk), operations);
-	f->storage = storage_free(f->storage);
-
-	struct memory_disk *blank = memory_disk_new();
-	assert_int_equal(storage_open(memory_disk_open(blank), &f->options, &f->storage, &f->found, f->message), 0);
-	assert_true(f->found.blank);
-	assert_int_equal(memory_disk_operations(blank), 0);
-	f->storage = storage_free(f->storage);
-	memory_disk_free(blank);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -850,13 +602,6 @@ int main(void)
 		TEST(what_was_queued_before_the_disk_was_full_is_written_in_time),
 		TEST(blank_directory_on_a_full_disk_is_refused),
 		TEST(failed_sync_is_final),
-		TEST(another_cluster_or_member_is_refused),
-		TEST(missing_segment_is_damage),
-		TEST(shortened_segment_is_damage),
-		TEST(zeroed_header_is_damage),
-		TEST(lost_end_of_an_earlier_segment_is_damage),
-		TEST(record_that_does_not_follow_is_damage),
-		TEST(reading_only_changes_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

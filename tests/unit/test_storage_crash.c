@@ -543,6 +543,62 @@ static void flipped_bit_in_any_header_is_damage(void **state)
 	free(run);
 }
 
+/* Bytes, sectors, whole pieces of other places, shortened files: opening refuses or cuts, and what it then hands out is
+ * what was written. */
+static void any_damage_is_survived(void **state)
+{
+	(void)state;
+	struct run *run = calloc(1, sizeof(*run));
+	struct storage_options options = log_fixture_options(SEGMENT);
+	uint64_t random = 7;
+	unsigned opened = 0;
+	assert_non_null(run);
+	run->disk = memory_disk_new();
+	load(run, 14);
+	const struct log_model *model = &run->history.after[14];
+	for (unsigned i = 0; i < 1000; i++) {
+		struct memory_disk *disk = memory_disk_clone(run->disk);
+		struct storage *storage = NULL;
+		struct storage_state found;
+		char message[STORAGE_MESSAGE_MAX];
+		int error = 0;
+		for (unsigned k = 0; k < 1 + i % 4; k++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			char name[DISK_NAME_MAX + 1];
+			(void)snprintf(name, sizeof(name), "segment-%016x", 1 + (unsigned)(random >> 62) % 2);
+			uint8_t *bytes = memory_disk_contents(disk, name, NULL);
+			size_t at = (size_t)(random >> 20) % (SEGMENT / 512) * 512;
+			size_t from = (size_t)(random >> 30) % (SEGMENT / 512) * 512;
+			switch ((random >> 40) % 4) {
+			case 0:
+				bytes[at + (random >> 50) % 96] ^= (uint8_t)(1 + random % 255);
+				break;
+			case 1:
+				memset(bytes + at, 0, 512);
+				break;
+			case 2:
+				memmove(bytes + at, bytes + from, SEGMENT - (at > from ? at : from));
+				break;
+			default:
+				memory_disk_truncate(disk, name, at);
+				k = 4; /* further damage could lie behind the end */
+				break;
+			}
+		}
+		int r = storage_open(memory_disk_open(disk), &options, &storage, &found, message);
+		assert_true(r == 0 || r == STORAGE_E_CORRUPT);
+		if (r == 0 && found.last_index > 0 && found.last_index == model->last) {
+			assert_int_equal(log_fixture_compare(storage, model, 1, found.last_index, 100, &error), 0);
+			opened++;
+		}
+		storage_free(storage);
+		memory_disk_free(disk);
+	}
+	assert_true(opened > 10 && opened < 990);
+	memory_disk_free(run->disk);
+	free(run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -552,6 +608,7 @@ int main(void)
 		cmocka_unit_test(torn_record_never_comes_back),
 		cmocka_unit_test(flipped_bit_in_any_record_but_the_last_is_damage),
 		cmocka_unit_test(flipped_bit_in_any_header_is_damage),
+		cmocka_unit_test(any_damage_is_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

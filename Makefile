@@ -1,0 +1,180 @@
+# raft-kv: one makefile for everything. `make help` lists what it can do.
+#
+# Objects and programs go to $(BUILD) only. CC, CFLAGS, CPPFLAGS, LDFLAGS are appended to, never overridden.
+
+CC       ?= gcc
+BUILD    ?= build
+PREFIX   ?= /usr/local
+SAN      ?=
+PKGS     := libzmq libevent libsystemd libxxhash
+PKGCONF  ?= pkg-config
+
+# A sanitizer build has objects of its own.
+comma    := ,
+ifneq ($(SAN),)
+OUT      := $(BUILD)/san-$(subst $(comma),-,$(SAN))
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+else
+OUT      := $(BUILD)
+SANFLAGS :=
+endif
+VERSION  := 0.1.0
+
+WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla \
+        -Wundef -Wpointer-arith -Wwrite-strings -Werror
+ALL_CPPFLAGS = -I. -D_GNU_SOURCE -DRAFT_KV_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
+ALL_CFLAGS   = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. $(WARN) $(SANFLAGS) $(CFLAGS)
+ALL_LDFLAGS  = $(SANFLAGS) $(LDFLAGS)
+
+# Asked for once a run and only when something is compiled.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKGCONF) --cflags $(PKGS)))$(PKG_CFLAGS)
+pkg_libs   = $(shell $(PKGCONF) --libs $(1))
+XXH_LIBS   = $(eval XXH_LIBS := $$(call pkg_libs,libxxhash))$(XXH_LIBS)
+ZMQ_LIBS   = $(eval ZMQ_LIBS := $$(call pkg_libs,libzmq))$(ZMQ_LIBS)
+EVENT_LIBS = $(eval EVENT_LIBS := $$(call pkg_libs,libevent_core))$(EVENT_LIBS)
+SD_LIBS    = $(eval SD_LIBS := $$(call pkg_libs,libsystemd))$(SD_LIBS)
+CMOCKA_LIBS = $(eval CMOCKA_LIBS := $$(call pkg_libs,cmocka))$(CMOCKA_LIBS)
+INI_LIBS   = -liniparser # Debian 12 ships no .pc file for it
+
+# What is built ----------------------------------------------------------------------------------------
+
+KV         := $(wildcard kv/*.c)
+RAFT       := $(wildcard daemon/raft/*.c)
+STORAGE    := $(wildcard daemon/storage/*.c)
+TRANSPORT  := $(wildcard daemon/transport/*.c)
+REPLICATOR := $(wildcard daemon/replicator/*.c)
+CONFIG     := $(wildcard daemon/config/*.c)
+SERVICE    := $(wildcard daemon/service/*.c)
+RAFTD      := $(wildcard daemon/*.c)
+BRIDGE     := $(filter-out bridge/raftctl%.c,$(wildcard bridge/*.c))
+RAFTCTL    := $(wildcard bridge/raftctl*.c)
+SIM        := $(wildcard tests/sim/*.c)
+BENCH      := $(wildcard tests/bench/*.c)
+FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
+UNIT       := $(wildcard tests/unit/test_*.c)
+UNIT_LIB   := $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+
+obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+
+PROGRAMS := $(addprefix $(OUT)/,raftd raft-bridge raftctl)
+LIBS     := $(foreach l,kv raft storage transport replicator config service,$(OUT)/lib$(l).a)
+TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
+
+.PHONY: all
+all: $(PROGRAMS) $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
+
+# The commands for a fresh machine install what is missing before the first file is compiled.
+ifneq ($(filter check run bench,$(MAKECMDGOALS)),)
+DEPS := deps
+endif
+
+$(OUT)/obj/%.o: %.c Makefile | $(DEPS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+define archive
+$(OUT)/lib$(1).a: $(call obj,$(2))
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(eval $(call archive,kv,$(KV)))
+$(eval $(call archive,raft,$(RAFT)))
+$(eval $(call archive,storage,$(STORAGE)))
+$(eval $(call archive,transport,$(TRANSPORT)))
+$(eval $(call archive,replicator,$(REPLICATOR)))
+$(eval $(call archive,config,$(CONFIG)))
+$(eval $(call archive,service,$(SERVICE)))
+
+REPLICATOR_LIBS := $(foreach l,replicator raft storage transport config,$(OUT)/lib$(l).a)
+
+$(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)/libkv.a
+	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+$(OUT)/raft-bridge: $(call obj,$(BRIDGE)) $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libservice.a $(OUT)/libkv.a
+	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+# raftctl log reads the data directory of a stopped member, hence the storage.
+$(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(OUT)/libstorage.a \
+		$(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libkv.a
+	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+$(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
+	$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
+$(OUT)/raft-sim: $(call obj,$(SIM)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
+	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
+.SECONDARY:
+
+# For people -------------------------------------------------------------------------------------------
+
+NODES ?= 5
+DIR   ?= $(BUILD)/run
+
+.PHONY: help deps run check unit unit-sanitized sim e2e bench check-layering tidy format install clean
+
+help:
+	@echo 'make                        build everything, optimised, assertions on'
+	@echo 'make run [NODES=5 DIR=…]    install what is missing, build, start a local cluster with a bridge for nc'
+	@echo 'make check                  install what is missing, build, run all tests'
+	@echo 'make unit | sim | e2e       one kind of test'
+	@echo 'make bench [PEER=etcd]      measure; JSON goes to $(BUILD)/bench.json'
+	@echo 'make SAN=address,undefined  with sanitizers (also SAN=thread); objects in $(BUILD)/san-…'
+	@echo 'make check-layering tidy format install clean deps'
+
+deps:
+	@packaging/install-deps
+
+run: deps all
+	packaging/run-local --bin $(OUT) --nodes $(NODES) --dir $(DIR)
+
+check: deps all check-layering unit unit-sanitized $(if $(SIM),sim) e2e
+
+unit: $(TESTS)
+	@tests/unit/run $(TESTS)
+
+# A second set of objects: the one place where make calls itself.
+unit-sanitized:
+	+$(MAKE) SAN=address,undefined unit
+
+SIM_SEEDS   ?= 1-40
+sim: $(OUT)/raft-sim
+	$(OUT)/raft-sim --seeds $(SIM_SEEDS)
+
+e2e: all
+	python3 tests/e2e/run.py --bin $(OUT)
+
+bench: all
+	python3 tests/bench/bench.py --bin $(OUT) --json $(BUILD)/bench.json $(if $(PEER),--peer $(PEER))
+
+check-layering: $(LIBS)
+	@tests/check-layering $(OUT)
+
+SOURCES := $(KV) $(RAFT) $(STORAGE) $(TRANSPORT) $(REPLICATOR) $(CONFIG) $(SERVICE) $(RAFTD) $(BRIDGE) $(RAFTCTL) $(SIM) \
+           $(BENCH) $(FUZZ) $(UNIT) $(UNIT_LIB)
+
+tidy:
+	clang-tidy --quiet $(SOURCES) -- -std=gnu11 $(ALL_CPPFLAGS)
+
+format:
+	clang-format -i $(SOURCES) $(wildcard kv/*.h daemon/*.h daemon/*/*.h bridge/*.h tests/*/*.h)
+
+install: $(PROGRAMS)
+	install -D -m 0755 $(OUT)/raftd $(DESTDIR)$(PREFIX)/sbin/raftd
+	install -D -m 0755 $(OUT)/raft-bridge $(DESTDIR)$(PREFIX)/sbin/raft-bridge
+	install -D -m 0755 $(OUT)/raftctl $(DESTDIR)$(PREFIX)/bin/raftctl
+	install -D -m 0644 packaging/raft.conf $(DESTDIR)$(PREFIX)/share/doc/raft-kv/raft.conf
+
+clean:
+	rm -rf $(BUILD)
+
+# Fuzzing needs clang: make fuzz FUZZ_SECONDS=60
+FUZZ_SECONDS ?= 20
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	@for f in $(FUZZERS); do mkdir -p $$f.corpus && \
+		$$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=0 -verbosity=0 $$f.corpus || exit 1; done
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(KV) $(CONFIG) daemon/transport/wire.c $(wildcard bridge/line*.c)
+	@mkdir -p $(@D)
+	clang $(ALL_CPPFLAGS) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined $^ $(INI_LIBS) $(XXH_LIBS) -o $@

@@ -1,0 +1,262 @@
+/*
+ * raftctl: the operator's tool. This file is its command line and nothing else: one table says which commands there
+ * are, what they take and what they do; parsing, usage and help all follow from it.
+ *
+ * Options stand before the command or right after it; the first word that is no option ends them, so that a key or
+ * value that begins with '-' needs no escape.
+ */
+#include "raftctl.h"
+
+#include "kv/limits.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_PATH_DEFAULT "/etc/raft/raft.conf"
+#define TIMEOUT_MS_DEFAULT 5000u
+#define TIMEOUT_MS_MAX 3600000u
+
+/* One option each; a command names those that it understands. */
+enum ctl_option {
+	OPTION_CONFIG = 1u << 0,
+	OPTION_TIMEOUT = 1u << 1,
+	OPTION_ID = 1u << 2,
+	OPTION_JSON = 1u << 3,
+	OPTION_STALE = 1u << 4,
+	OPTION_REVISIONS = 1u << 5,
+	OPTION_DATA = 1u << 6,
+	OPTION_FROM = 1u << 7,
+	OPTION_TO = 1u << 8,
+	OPTION_VALUES = 1u << 9,
+	OPTION_HELP = 1u << 10,
+	OPTION_VERSION = 1u << 11,
+};
+#define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
+
+struct ctl_command {
+	const char *name;
+	const char *usage; /* after the name */
+	const char *about;
+	unsigned options; /* besides OPTIONS_EVERYWHERE */
+	int arguments_min, arguments_max;
+	int (*run)(struct ctl *ctl);
+};
+
+static const struct ctl_command commands[] = {
+	{"status", "[--json]", "who leads, who lags, whether all copies agree", OPTION_JSON, 0, 0, ctl_status},
+	{"get", "[-s] KEY", "print the value; -s: of any member that answers (or --id), possibly old", OPTION_STALE, 1,
+	 1, ctl_get},
+	{"put", "KEY VALUE", "store the value; '-': read it from stdin", 0, 2, 2, ctl_put},
+	{"delete", "KEY", "remove the key", 0, 1, 1, ctl_delete},
+	{"transfer", "[N]", "hand leadership to member N, or to the best one", 0, 0, 1, ctl_transfer},
+	{"dump", "--id N [--revisions]", "the store of one member, in order, as put commands", OPTION_REVISIONS, 0, 0,
+	 ctl_dump},
+	{"log", "(--id N | --data DIR) [--from I] [--to I] [--values]",
+	 "a member's log, one entry a line: index, term, time, session:sequence,\n"
+	 "                 operation, key, size. --data: from the directory of a stopped member",
+	 OPTION_DATA | OPTION_FROM | OPTION_TO | OPTION_VALUES, 0, 0, ctl_log},
+};
+#define N_COMMANDS (sizeof commands / sizeof commands[0])
+
+static const struct option long_options[] = {
+	{"config", required_argument, NULL, OPTION_CONFIG},
+	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
+	{"id", required_argument, NULL, OPTION_ID},
+	{"json", no_argument, NULL, OPTION_JSON},
+	{"stale", no_argument, NULL, OPTION_STALE},
+	{"revisions", no_argument, NULL, OPTION_REVISIONS},
+	{"data", required_argument, NULL, OPTION_DATA},
+	{"from", required_argument, NULL, OPTION_FROM},
+	{"to", required_argument, NULL, OPTION_TO},
+	{"values", no_argument, NULL, OPTION_VALUES},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{0},
+};
+
+int ctl_fail(enum ctl_exit code, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	(void)fputs("raftctl: ", stderr); /* nothing can be done when even stderr fails */
+	(void)vfprintf(stderr, format, arguments);
+	(void)fputc('\n', stderr);
+	va_end(arguments);
+	return (int)code;
+}
+
+static void print_help(FILE *file)
+{
+	fprintf(file, "usage: raftctl [--config FILE] [--timeout MILLISECONDS] [--id N] COMMAND\n\n");
+	for (size_t k = 0; k < N_COMMANDS; k++)
+		fprintf(file, "  %s %s\n                 %s\n", commands[k].name, commands[k].usage, commands[k].about);
+	fprintf(file,
+		"  help\n                 this text\n\n"
+		"--config   the cluster's configuration, default " CONFIG_PATH_DEFAULT "\n"
+		"--timeout  for the whole command (dump, log: for each page), default %u\n"
+		"--id       the member to ask; get, put, delete and transfer find the leader themselves\n\n"
+		"Exit codes: 0 done; 1 not found, or status found no leader or copies that differ; 2 usage or\n"
+		"configuration; 3 no member can be reached; 4 refused, or an error on this host; 5 no answer in\n"
+		"time: of a write, it may or may not take effect.\n",
+		TIMEOUT_MS_DEFAULT);
+}
+
+static int usage(const struct ctl_command *command, const char *what, const char *which)
+{
+	(void)fprintf(stderr, "raftctl: %s%s\n", what, which);
+	if (command != NULL)
+		(void)fprintf(stderr, "usage: raftctl [OPTIONS] %s %s\n", command->name, command->usage);
+	(void)fprintf(stderr, "'raftctl help' shows everything\n");
+	return CTL_USAGE;
+}
+
+/* Sets one option. NULL, or what is wrong with its value. */
+static const char *take_option(struct ctl_options *options, int option, const char *text)
+{
+	uint64_t number;
+	switch ((enum ctl_option)option) {
+	case OPTION_CONFIG:
+		options->config_path = text;
+		return NULL;
+	case OPTION_DATA:
+		options->data = text;
+		return NULL;
+	case OPTION_TIMEOUT:
+		if (!config_parse_u64(text, 1, TIMEOUT_MS_MAX, &number))
+			return "--timeout takes milliseconds, 1 to 3600000, not ";
+		options->timeout_ms = (uint32_t)number;
+		return NULL;
+	case OPTION_ID:
+		return config_parse_u64(text, 1, INT64_MAX, &options->id) ? NULL : "--id takes a member's number, not ";
+	case OPTION_FROM:
+		return config_parse_u64(text, 1, UINT64_MAX, &options->from) ? NULL : "--from takes an index, not ";
+	case OPTION_TO:
+		return config_parse_u64(text, 1, UINT64_MAX, &options->to) ? NULL : "--to takes an index, not ";
+	case OPTION_JSON:
+		options->json = true;
+		return NULL;
+	case OPTION_STALE:
+		options->stale = true;
+		return NULL;
+	case OPTION_REVISIONS:
+		options->revisions = true;
+		return NULL;
+	case OPTION_VALUES:
+		options->values = true;
+		return NULL;
+	case OPTION_HELP:
+	case OPTION_VERSION:
+		break;
+	}
+	return NULL;
+}
+
+/* Reads the options at the front of argv[1] … and sets optind behind them; adds to *given. Returns CTL_OK or CTL_USAGE. */
+static int parse_options(int argc, char **argv, struct ctl_options *options, unsigned *given)
+{
+	optind = 0; /* begin anew: this runs before and after the command */
+	for (;;) {
+		int option = getopt_long(argc, argv, "+:hs", long_options, NULL);
+		switch (option) {
+		case -1:
+			return CTL_OK;
+		case '?':
+			return usage(NULL, "unknown option ", argv[optind - 1]);
+		case ':':
+			return usage(NULL, "a value is missing after ", argv[optind - 1]);
+		case 'h':
+			option = OPTION_HELP;
+			break;
+		case 's':
+			option = OPTION_STALE;
+			break;
+		default:
+			break;
+		}
+		*given |= (unsigned)option;
+		const char *wrong = take_option(options, option, optarg);
+		if (wrong != NULL)
+			return usage(NULL, wrong, optarg);
+	}
+}
+
+static const struct ctl_command *find_command(const char *name)
+{
+	for (size_t k = 0; k < N_COMMANDS; k++)
+		if (strcmp(commands[k].name, name) == 0)
+			return &commands[k];
+	return NULL;
+}
+
+static const char *first_refused_option(const struct ctl_command *command, unsigned given)
+{
+	unsigned refused = given & ~(command->options | OPTIONS_EVERYWHERE);
+	for (const struct option *option = long_options; option->name != NULL; option++)
+		if ((refused & (unsigned)option->val) != 0)
+			return option->name;
+	return NULL;
+}
+
+static void report_config_mistake(void *arg, const char *line)
+{
+	(void)arg;
+	(void)fprintf(stderr, "%s\n", line);
+}
+
+static int run_command(struct ctl *ctl, const struct ctl_command *command, unsigned given)
+{
+	const char *refused = first_refused_option(command, given);
+	if (refused != NULL)
+		return usage(command, "this command does not take --", refused);
+	if (ctl->n_arguments < command->arguments_min)
+		return usage(command, "too few arguments for ", command->name);
+	if (ctl->n_arguments > command->arguments_max)
+		return usage(command, "too many arguments, from ", ctl->arguments[command->arguments_max]);
+	if (config_read(ctl->options.config_path, &ctl->config, report_config_mistake, NULL) != 0)
+		return ctl_fail(CTL_USAGE, "cannot use the configuration %s; --config names another",
+				ctl->options.config_path);
+	if (ctl->options.id != 0 && config_find_member(&ctl->config, ctl->options.id) == NULL)
+		return ctl_fail(CTL_USAGE, "%s has no [member %llu]", ctl->options.config_path,
+				(unsigned long long)ctl->options.id);
+	int code = command->run(ctl);
+	if (fflush(stdout) != 0 || ferror(stdout) != 0)
+		return ctl_fail(CTL_FAILED, "cannot write to stdout");
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned given = 0;
+	struct ctl ctl = {.options = {.config_path = CONFIG_PATH_DEFAULT, .timeout_ms = TIMEOUT_MS_DEFAULT}};
+	int code = parse_options(argc, argv, &ctl.options, &given);
+	const struct ctl_command *command = NULL;
+	const char *name = "";
+	if (code == CTL_OK && optind < argc) {
+		name = argv[optind];
+		command = find_command(name);
+		argc -= optind;
+		argv += optind;
+		if (command != NULL)
+			code = parse_options(argc, argv, &ctl.options, &given);
+		if (command != NULL && code == CTL_OK) {
+			ctl.n_arguments = argc - optind;
+			ctl.arguments = argv + optind;
+		}
+	}
+	if (code != CTL_OK)
+		return code;
+	if ((given & OPTION_VERSION) != 0) {
+		printf("raftctl %s\n", RAFT_KV_VERSION);
+		return CTL_OK;
+	}
+	if ((given & OPTION_HELP) != 0 || strcmp(name, "help") == 0) {
+		print_help(stdout);
+		return CTL_OK;
+	}
+	if (command == NULL)
+		return usage(NULL, *name == '\0' ? "which command?" : "unknown command ", name);
+	return run_command(&ctl, command, given);
+}

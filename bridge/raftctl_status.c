@@ -1,0 +1,311 @@
+/*
+ * raftctl status: asks every member for itself and puts the answers side by side, as a table or as one JSON object.
+ */
+#include "raftctl.h"
+#include "raftctl_json.h"
+#include "raftctl_link.h"
+
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A member that is not connected by then counts as unreachable, and a connected one that has not answered by the second.
+ * A host that is up accepts or refuses within a round trip; one that is busy may take its time. */
+#define CONNECT_US 400000u
+#define ANSWER_US 1000000u
+
+struct survey {
+	const struct config *config;
+	struct ctl_links links;
+	uint64_t asked_id[RAFT_MEMBERS_MAX];
+	bool reachable[RAFT_MEMBERS_MAX];
+	struct kv_member_status members[RAFT_MEMBERS_MAX];
+};
+
+enum copies { COPIES_AGREE, COPIES_INCOMPARABLE, COPIES_DIFFER };
+
+static const char *role_name(uint64_t role)
+{
+	static const char *const names[] = {"follower", "pre-candidate", "candidate", "leader", "learner"};
+	return role < sizeof names / sizeof names[0] ? names[role] : "unknown";
+}
+
+/* The survey ------------------------------------------------------------------------------------------ */
+
+static void take_event(struct survey *survey, const struct ctl_event *event)
+{
+	unsigned k = event->link;
+	switch (event->news) {
+	case CTL_NEWS_UP:
+		survey->asked_id[k] = ctl_links_send(&survey->links, k, KV_REQUEST_STATUS, NULL, 0);
+		break;
+	case CTL_NEWS_REPLY:
+		if (event->id == survey->asked_id[k] && event->answer.answer == KV_ANSWER_OK &&
+		    kv_status_decode(event->answer.data, event->answer.size, &survey->members[k]))
+			survey->reachable[k] = true;
+		break;
+	case CTL_NEWS_DOWN:
+		survey->asked_id[k] = 0;
+		break;
+	case CTL_NEWS_NONE:
+		break;
+	}
+}
+
+/* Until when to wait: shorter once the missing ones are not even connected. 0: all have. */
+static uint64_t wait_until_us(const struct survey *survey, uint64_t connect_us, uint64_t answer_us)
+{
+	bool missing = false;
+	bool silent = false;
+	for (unsigned k = 0; k < survey->links.n; k++) {
+		missing = missing || !survey->reachable[k];
+		silent = silent || (survey->links.links[k].up && !survey->reachable[k]);
+	}
+	if (!missing)
+		return 0;
+	return silent ? answer_us : connect_us;
+}
+
+/* Asks everybody. 0, or negative errno. */
+static int ask_all(struct survey *survey, uint32_t timeout_ms)
+{
+	uint64_t start = ctl_now_us();
+	uint64_t timeout_us = (uint64_t)timeout_ms * 1000u;
+	uint64_t connect_us = start + (timeout_us < CONNECT_US ? timeout_us : CONNECT_US);
+	uint64_t answer_us = start + (timeout_us < ANSWER_US ? timeout_us : ANSWER_US);
+	for (;;) {
+		struct ctl_event event;
+		uint64_t until = wait_until_us(survey, connect_us, answer_us);
+		if (ctl_now_us() >= until)
+			return 0;
+		int r = ctl_links_wait(&survey->links, until, &event);
+		if (r < 0)
+			return r;
+		take_event(survey, &event);
+	}
+}
+
+/* What follows from it -------------------------------------------------------------------------------- */
+
+static uint64_t highest_term(const struct survey *survey)
+{
+	uint64_t term = 0;
+	for (unsigned k = 0; k < survey->links.n; k++)
+		if (survey->reachable[k] && survey->members[k].term > term)
+			term = survey->members[k].term;
+	return term;
+}
+
+/* Who says that it leads, in the highest term that anybody knows: one that does so in an older term has been
+ * replaced and does not know it yet. NULL: nobody. */
+static const struct kv_member_status *find_leader(const struct survey *survey)
+{
+	uint64_t term = highest_term(survey);
+	for (unsigned k = 0; k < survey->links.n; k++)
+		if (survey->reachable[k] && survey->members[k].role == 3 && survey->members[k].term == term)
+			return &survey->members[k];
+	return NULL;
+}
+
+static unsigned count_reachable(const struct survey *survey)
+{
+	unsigned n = 0;
+	for (unsigned k = 0; k < survey->links.n; k++)
+		n += survey->reachable[k] ? 1 : 0;
+	return n;
+}
+
+/* Members at the same entry must have the same hash. Those at different ones cannot be compared. */
+static enum copies compare_copies(const struct survey *survey)
+{
+	enum copies result = COPIES_AGREE;
+	for (unsigned a = 0; a < survey->links.n; a++) {
+		for (unsigned b = a + 1; b < survey->links.n; b++) {
+			const struct kv_member_status *x = &survey->members[a];
+			const struct kv_member_status *y = &survey->members[b];
+			if (!survey->reachable[a] || !survey->reachable[b])
+				continue;
+			if (x->applied == y->applied && x->state_hash != y->state_hash)
+				return COPIES_DIFFER;
+			if (x->applied != y->applied)
+				result = COPIES_INCOMPARABLE;
+		}
+	}
+	return result;
+}
+
+/* As JSON --------------------------------------------------------------------------------------------- */
+
+static void json_member(struct json *json, const struct config_member *member, bool reachable,
+			const struct kv_member_status *status)
+{
+	json_begin_object(json, NULL);
+	json_u64(json, "id", member->id);
+	json_bool(json, "reachable", reachable);
+	json_string(json, "client", member->client);
+	if (!reachable) {
+		json_null(json, "role");
+		json_end_object(json);
+		return;
+	}
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {
+		{"pid", status->pid},
+		{"term", status->term},
+		{"commit", status->commit},
+		{"applied", status->applied},
+		{"first", status->first},
+		{"last", status->last},
+		{"durable", status->durable},
+		{"rss_bytes", status->rss_bytes},
+		{"keys", status->keys},
+		{"store_bytes", status->store_bytes},
+		{"sessions", status->sessions},
+		{"flushes", status->flushes},
+		{"flushed_entries", status->flushed_entries},
+		{"flushed_bytes", status->flushed_bytes},
+		{"sync_us_total", status->sync_us_total},
+		{"sync_us_max", status->sync_us_max},
+		{"cpu_us", status->cpu_us},
+		{"proposed", status->entries_proposed},
+		{"reads", status->reads},
+		{"elections", status->elections},
+	};
+	json_string(json, "role", role_name(status->role));
+	if (status->leader == 0)
+		json_null(json, "follows");
+	else
+		json_u64(json, "follows", status->leader);
+	json_hex(json, "incarnation", status->incarnation);
+	json_hex(json, "state_hash", status->state_hash);
+	for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+		json_u64(json, numbers[k].name, numbers[k].value);
+	json_milli(json, "uptime_seconds", status->uptime_ms);
+	json_end_object(json);
+}
+
+static void print_json(const struct survey *survey)
+{
+	struct json json = {.file = stdout};
+	const struct kv_member_status *leader = find_leader(survey);
+	enum copies copies = compare_copies(survey);
+	json_begin_object(&json, NULL);
+	json_string(&json, "cluster", survey->config->cluster_name);
+	if (leader == NULL)
+		json_null(&json, "leader");
+	else
+		json_u64(&json, "leader", leader->id);
+	json_u64(&json, "term", highest_term(survey));
+	if (copies == COPIES_INCOMPARABLE)
+		json_null(&json, "copies_agree");
+	else
+		json_bool(&json, "copies_agree", copies == COPIES_AGREE);
+	json_begin_array(&json, "members");
+	for (unsigned k = 0; k < survey->links.n; k++)
+		json_member(&json, survey->links.links[k].member, survey->reachable[k], &survey->members[k]);
+	json_end_array(&json);
+	json_end_object(&json);
+	(void)putchar('\n');
+}
+
+/* As a table ------------------------------------------------------------------------------------------ */
+
+#define TEXT_SIZE 32u
+
+static void format_bytes(char text[TEXT_SIZE], uint64_t bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	double value = (double)bytes;
+	size_t unit = 0;
+	while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) {
+		value /= 1024;
+		unit++;
+	}
+	(void)snprintf(text, TEXT_SIZE, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+}
+
+static void format_time(char text[TEXT_SIZE], uint64_t ms)
+{
+	uint64_t s = ms / 1000u;
+	if (s < 60)
+		(void)snprintf(text, TEXT_SIZE, "%" PRIu64 "s", s);
+	else if (s < 3600)
+		(void)snprintf(text, TEXT_SIZE, "%" PRIu64 "m%02us", s / 60, (unsigned)(s % 60));
+	else if (s < 86400)
+		(void)snprintf(text, TEXT_SIZE, "%" PRIu64 "h%02um", s / 3600, (unsigned)(s % 3600 / 60));
+	else
+		(void)snprintf(text, TEXT_SIZE, "%" PRIu64 "d%02uh", s / 86400, (unsigned)(s % 86400 / 3600));
+}
+
+static void print_member(const struct kv_member_status *status, const struct kv_member_status *leader)
+{
+	char rss[TEXT_SIZE];
+	char uptime[TEXT_SIZE];
+	char lag[TEXT_SIZE] = "-";
+	format_bytes(rss, status->rss_bytes);
+	format_time(uptime, status->uptime_ms);
+	if (leader != NULL)
+		(void)snprintf(lag, sizeof lag, "%" PRIu64,
+			       leader->commit > status->applied ? leader->commit - status->applied : 0);
+	printf("%6" PRIu64 "  %-13s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %10" PRIu64
+	       " %10s %8s %8" PRIu64 "  %016" PRIx64 "\n",
+	       status->id, role_name(status->role), status->term, status->last, status->commit, status->applied, lag,
+	       status->keys, rss, uptime, status->pid, status->state_hash);
+}
+
+static void print_table(const struct survey *survey)
+{
+	const struct kv_member_status *leader = find_leader(survey);
+	printf("cluster %s: ", survey->config->cluster_name);
+	if (leader != NULL)
+		printf("leader %" PRIu64 " in term %" PRIu64, leader->id, leader->term);
+	else
+		printf("no leader in term %" PRIu64, highest_term(survey));
+	printf(", %u of %u members reachable\n\n", count_reachable(survey), survey->links.n);
+	printf("%6s  %-13s %6s %10s %10s %10s %8s %10s %10s %8s %8s  %s\n", "member", "role", "term", "last", "commit",
+	       "applied", "lag", "keys", "rss", "uptime", "pid", "state");
+	for (unsigned k = 0; k < survey->links.n; k++) {
+		const struct config_member *member = survey->links.links[k].member;
+		if (survey->reachable[k])
+			print_member(&survey->members[k], leader);
+		else
+			printf("%6" PRIu64 "  unreachable at %s\n", member->id, member->client);
+	}
+	switch (compare_copies(survey)) {
+	case COPIES_AGREE:
+		if (count_reachable(survey) > 1)
+			printf("\nall copies agree\n");
+		break;
+	case COPIES_INCOMPARABLE:
+		printf("\ncopies at the same entry agree; ask again when all have applied the same\n");
+		break;
+	case COPIES_DIFFER:
+		printf("\nCOPIES DIFFER: members that applied the same entries have different states\n");
+		break;
+	}
+}
+
+int ctl_status(struct ctl *ctl)
+{
+	struct survey survey = {.config = &ctl->config};
+	int r = ctl_links_open(&ctl->config, ctl->options.id, &survey.links);
+	if (r == 0)
+		r = ask_all(&survey, ctl->options.timeout_ms);
+	if (r == 0 && ctl->options.json)
+		print_json(&survey);
+	else if (r == 0)
+		print_table(&survey);
+	int code = CTL_OK;
+	if (r < 0)
+		code = CTL_FAILED; /* and ctl_links_open has said why */
+	else if (count_reachable(&survey) == 0)
+		code = CTL_UNREACHABLE;
+	else if ((ctl->options.id == 0 && find_leader(&survey) == NULL) || compare_copies(&survey) == COPIES_DIFFER)
+		code = CTL_NEGATIVE;
+	ctl_links_close(&survey.links);
+	return code;
+}

@@ -1,0 +1,162 @@
+"""Planned work: members are stopped and started again while clients go on. No request may fail."""
+
+import threading
+import time
+
+from cluster import Cluster, wait_for, words_ok, words_value
+
+
+class Worker(threading.Thread):
+    """Puts numbers under its own key and reads them back, one request after the other, and counts what fails."""
+
+    def __init__(self, cluster, name):
+        super().__init__()
+        self.cluster = cluster
+        self.key = b"worker-%d" % name
+        self.stopping = threading.Event()
+        self.requests = 0
+        self.longest = 0.0
+        self.failure = None
+
+    def ask(self, client, *words):
+        began = time.monotonic()
+        reply = client.ask(*words)
+        self.longest = max(self.longest, time.monotonic() - began)
+        self.requests += 1
+        return reply
+
+    def run(self):
+        try:
+            with self.cluster.connect() as client:
+                number = 0
+                while not self.stopping.is_set():
+                    number += 1
+                    revision = words_ok(self.ask(client, "put", self.key, b"%d" % number))
+                    assert words_value(self.ask(client, "get", self.key)) == (revision, b"%d" % number)
+        except Exception as error:  # handed to the test, which raises it
+            self.failure = error
+
+
+class Load:
+    """Some workers; leaving the context stops them and raises the first failure."""
+
+    def __init__(self, cluster, count=4):
+        self.workers = [Worker(cluster, name) for name in range(count)]
+
+    def __enter__(self):
+        for worker in self.workers:
+            worker.start()
+        self.wait_progress()
+        return self
+
+    def __exit__(self, kind, *_):
+        for worker in self.workers:
+            worker.stopping.set()
+        for worker in self.workers:
+            worker.join()
+        if kind is None:
+            self.check()
+
+    def check(self):
+        for worker in self.workers:
+            if worker.failure:
+                raise worker.failure
+
+    def requests(self):
+        return sum(worker.requests for worker in self.workers)
+
+    def longest(self):
+        return max(worker.longest for worker in self.workers)
+
+    def reset(self):
+        for worker in self.workers:
+            worker.longest = 0.0
+
+    def wait_progress(self, count=100):
+        target = self.requests() + count
+
+        def progressed():
+            self.check()
+            return self.requests() >= target
+
+        wait_for(progressed, 20, f"{count} more requests to be answered")
+
+
+def test_stop_of_the_leader_hands_over(env):
+    """SIGTERM of the leader under load: exit status 0, a short pause, no failed request."""
+    with Cluster(env) as cluster, Load(cluster) as load:
+        longest = stop = 0.0
+        for _ in range(3):
+            leader = cluster.wait_leader()
+            load.wait_progress()
+            load.reset()
+            stop = max(stop, cluster.members[leader].stop())
+            load.wait_progress()
+            longest = max(longest, load.longest())
+            cluster.members[leader].start()
+            load.wait_progress()
+        assert longest < 1, f"a request took {longest:.2f} s over a planned stop"
+        env.note(f"longest request {longest * 1000:.0f} ms, the stop took {stop * 1000:.0f} ms at most")
+
+
+def test_kill_of_the_leader_is_a_pause(env):
+    """SIGKILL of the leader under load: a pause of about an election, no failed request."""
+    with Cluster(env) as cluster, Load(cluster) as load:
+        longest = 0.0
+        for _ in range(3):
+            leader = cluster.wait_leader()
+            load.wait_progress()
+            load.reset()
+            cluster.members[leader].kill()
+            load.wait_progress()
+            longest = max(longest, load.longest())
+            cluster.members[leader].start()
+        assert longest < 3, f"a request took {longest:.2f} s over a killed leader"
+        env.note(f"longest request {longest * 1000:.0f} ms")
+
+
+def test_rolling_restart_fails_no_request(env):
+    """All members restarted one after another under load: no failed request, and all agree at the end."""
+    with Cluster(env) as cluster:
+        with Load(cluster) as load:
+            for k in cluster.ids:
+                cluster.members[k].stop()
+                load.wait_progress()
+                cluster.members[k].start()
+                goal = max(member["applied"] for member in cluster.status()["members"] if member["reachable"])
+                wait_for(
+                    lambda member=k, index=goal: cluster.member_status()[member].get("applied", 0) >= index,
+                    20,
+                    f"member {k} to catch up",
+                )
+                load.wait_progress()
+        cluster.wait_agreement()
+        env.note(f"{load.requests()} requests, the longest {load.longest() * 1000:.0f} ms")
+
+
+def test_members_killed_one_after_another_for_a_while(env):
+    """Members die with SIGKILL in turn, one at a time, as fast as they come back: no failed request."""
+    with Cluster(env, bridge={"request_timeout_ms": 15000}) as cluster:
+        with Load(cluster) as load:
+            for k in cluster.ids * (8 if env.full else 2):
+                cluster.members[k].kill()
+                cluster.members[k].start()
+                load.wait_progress(20)
+        cluster.wait_agreement()
+        env.note(f"{load.requests()} requests, the longest {load.longest() * 1000:.0f} ms")
+
+
+def test_bridge_restart(env):
+    """A bridge that was killed comes back on the same path, over its old socket, and serves what was written before."""
+    with Cluster(env, n_members=3) as cluster:
+        for number in range(3):
+            with cluster.connect() as client:
+                revision = words_ok(client.ask("put", b"k", b"%d" % number))
+                cluster.bridge.kill()
+            cluster.bridge.start()
+            with cluster.connect() as client:
+                assert words_value(client.ask("get", b"k")) == (revision, b"%d" % number)
+        cluster.bridge.stop()
+        cluster.bridge.start()
+        with cluster.connect() as client:
+            words_ok(client.ask("put", b"k", b"again"))
