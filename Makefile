@@ -53,6 +53,8 @@ BENCH      := $(wildcard tests/bench/*.c)
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_LIB   := $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+# What unit tests use of the bridge: its pure parts.
+BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c
 
 obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
@@ -99,7 +101,7 @@ $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
 	$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
 $(OUT)/raft-sim: $(call obj,$(SIM)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
 	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
-$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(LIBS)
+$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(BRIDGE_PURE)) $(LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 

@@ -223,6 +223,7 @@ const char *line_help(void)
 	       "# delete KEY              -> OK REVISION | NOT_FOUND\n"
 	       "# cas KEY REVISION VALUE  -> OK REVISION | MISMATCH REVISION; revision 0: the key must not exist\n"
 	       "# status                  one line a member, then OK\n"
+	       "# help                    these lines\n"
 	       "# ping                    -> PONG\n"
 	       "# quit                    -> BYE\n"
 	       "# words with spaces: \"in double quotes\", with \\\" \\\\ \\n \\r \\t \\xHH; errors: ERR code text\n"

@@ -18,8 +18,7 @@ uint32_t raft_count_known(const struct raft_log *log, const struct raft_message 
 
 		if (index > log->last_index)
 			break;
-		if (index > log->base_index &&
-		    raft_log_term_at(log, index) != message->append.entries[known].term)
+		if (index > log->base_index && raft_log_term_at(log, index) != message->append.entries[known].term)
 			break;
 		known++;
 	}
@@ -104,8 +103,7 @@ static bool check_append_reply(const struct raft *core, const struct raft_messag
 		return false;
 	if (core->role != RAFT_LEADER || message->term != core->hard.term)
 		return true; /* for another time: not looked at */
-	return message->append_reply.match <= core->log.last_index &&
-	       message->append_reply.round <= core->reads.round;
+	return message->append_reply.match <= core->log.last_index && message->append_reply.round <= core->reads.round;
 }
 
 int raft_check_message(const struct raft *core, const struct raft_message *message)

@@ -187,6 +187,18 @@ static bool may_grant(const struct raft *core, const struct raft_message *messag
 	       (core->hard.vote == RAFT_NO_MEMBER || core->hard.vote == message->from);
 }
 
+/* Somebody else is about to campaign and may have this vote: give it a moment, lest the votes be split. Less than any
+ * election timeout, so that one who asks again and again without ever winning holds nobody up. */
+static void grant_pre_vote(struct raft *core)
+{
+	uint64_t heartbeat_us = core->options.heartbeat_us;
+	uint64_t later = core->now_us + heartbeat_us / 2 + raft_random_below(core, heartbeat_us / 2 + 1);
+
+	raft_assert(core->role != RAFT_LEADER && core->role != RAFT_LEARNER);
+	if (core->role == RAFT_FOLLOWER && later > core->election_deadline_us)
+		core->election_deadline_us = later;
+}
+
 static void grant(struct raft *core, uint64_t candidate)
 {
 	raft_assert(core->role != RAFT_LEADER && core->role != RAFT_LEARNER);
@@ -206,9 +218,11 @@ void raft_on_vote_request(struct raft *core, struct raft_peer *peer, const struc
 	bool granted = may_grant(core, message);
 
 	raft_assert(peer->id == message->from);
-	if (granted && !pre_vote)
+	if (granted && pre_vote)
+		grant_pre_vote(core);
+	else if (granted)
 		grant(core, peer->id);
-	else if (!granted && !pre_vote)
+	else if (!pre_vote)
 		raft_trace(core, RAFT_TRACE_VOTE_REFUSED, message->term, peer->id);
 	peer->vote_reply.due = true;
 	peer->vote_reply.granted = granted;
@@ -226,18 +240,19 @@ static unsigned count_ballots(const struct raft *core, enum raft_ballot ballot)
 	return n;
 }
 
-/* An election that is lost for certain (votes were split) need not wait for the whole timeout: PreVote keeps a
- * second try from disturbing anybody. */
+/* Refused in its own term: somebody else campaigns, and the votes may be split. That need not cost a whole timeout:
+ * PreVote keeps a second try from disturbing whoever won. */
 static void retry_soon(struct raft *core)
 {
-	uint64_t soon = core->now_us + raft_random_below(core, core->options.election_timeout_min_us + 1);
+	uint64_t least = core->options.heartbeat_us / 2;
+	uint64_t soon = core->now_us + least + raft_random_below(core, core->options.election_timeout_min_us / 2 + 1);
 
 	raft_assert(core->role == RAFT_CANDIDATE);
 	if (soon < core->election_deadline_us)
 		core->election_deadline_us = soon;
 }
 
-static void tally(struct raft *core, bool newly_refused)
+static void tally(struct raft *core)
 {
 	unsigned granted = count_ballots(core, RAFT_BALLOT_GRANTED);
 	unsigned refused = count_ballots(core, RAFT_BALLOT_REFUSED);
@@ -250,7 +265,7 @@ static void tally(struct raft *core, bool newly_refused)
 			raft_campaign(core, false);
 		else
 			raft_lead(core);
-	} else if (newly_refused && core->role == RAFT_CANDIDATE && refused == core->n_voters - quorum + 1) {
+	} else if (core->role == RAFT_CANDIDATE && refused > 0) {
 		retry_soon(core);
 	}
 }
@@ -271,7 +286,7 @@ void raft_on_vote_reply(struct raft *core, struct raft_peer *peer, const struct 
 	if (peer->ballot != RAFT_BALLOT_NONE)
 		return;
 	peer->ballot = refused ? RAFT_BALLOT_REFUSED : RAFT_BALLOT_GRANTED;
-	tally(core, refused);
+	tally(core);
 }
 
 void raft_on_own_vote_durable(struct raft *core)
@@ -281,7 +296,7 @@ void raft_on_own_vote_durable(struct raft *core)
 	core->own_vote = true;
 	raft_reset_election_timer(core); /* the election begins now; a slow disk must not use up its time */
 	ask_for_votes(core);
-	tally(core, false);
+	tally(core);
 }
 
 /* Only when term and vote are durable. */

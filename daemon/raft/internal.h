@@ -12,9 +12,9 @@
 
 #include "../assert.h"
 
-#define RAFT_WRITES_MAX 64u	      /* writes told apart while under way; more are merged */
-#define RAFT_APPENDS_PER_STEP 8u      /* messages with entries to one peer in one step */
-#define RAFT_BATCH_ENTRIES_MAX 8192u  /* entries in one message, below the limit of the wire */
+#define RAFT_WRITES_MAX 64u	     /* writes told apart while under way; more are merged */
+#define RAFT_APPENDS_PER_STEP 8u     /* messages with entries to one peer in one step */
+#define RAFT_BATCH_ENTRIES_MAX 8192u /* entries in one message, below the limit of the wire */
 #define RAFT_MESSAGES_PER_PEER (RAFT_APPENDS_PER_STEP + 5u)
 #define RAFT_MESSAGES_MAX (RAFT_MEMBERS_MAX * RAFT_MESSAGES_PER_PEER)
 #define RAFT_NUMBER_MAX (UINT64_MAX / 4) /* terms and indexes from others above this are nonsense */
@@ -147,8 +147,7 @@ struct raft_message *raft_emit(struct raft *core, enum raft_message_type type, u
 uint64_t raft_quorum_value(const struct raft *core, uint64_t self, uint64_t (*get)(const struct raft_peer *peer));
 
 /* check.c */
-int raft_check_message(const struct raft *core, const struct raft_message *message)
-	__attribute__((warn_unused_result));
+int raft_check_message(const struct raft *core, const struct raft_message *message) __attribute__((warn_unused_result));
 uint32_t raft_count_known(const struct raft_log *log, const struct raft_message *message);
 
 /* persist.c */

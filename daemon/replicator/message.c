@@ -109,29 +109,42 @@ static void replica_send_wire(struct replica *replica, const struct wire_message
 	(void)replica->transport->ops->send(replica->transport, wire->to); /* best effort; counted there */
 }
 
+/* The log hands out what lies together, in memory or in one stretch of a file: one append of the core may become several
+ * on the wire, each beginning where the one before ended. */
+static void replica_send_entries(struct replica *replica, struct wire_message *wire, uint32_t n_entries)
+{
+	while (n_entries > 0) {
+		uint32_t wanted = n_entries < WIRE_ENTRIES_MAX ? n_entries : WIRE_ENTRIES_MAX;
+		uint32_t n = 0;
+		int r = storage_read(replica->storage, wire->append.prev_index + 1, wanted, WIRE_FRAME_SIZE_MAX / 2,
+				     replica->entries, &n);
+		if (r != 0) {
+			replica_log(replica, 3, "log-unreadable",
+				    "cannot read entry %llu to send it to member %llu: %s",
+				    (unsigned long long)wire->append.prev_index + 1, (unsigned long long)wire->to,
+				    r > 0 ? storage_result_name(r) : strerror(-r));
+			return;
+		}
+		raft_assert(n > 0 && n <= n_entries);
+		wire->append.entries = replica->entries;
+		wire->append.n_entries = n;
+		uint64_t last_term = replica->entries[n - 1].term;
+		replica_send_wire(replica, wire);
+		wire->append.prev_index += n;
+		wire->append.prev_term = last_term;
+		n_entries -= n;
+	}
+}
+
 void replica_send(struct replica *replica, const struct raft_message *message)
 {
 	struct wire_message wire;
 
 	wire_from_message(replica, message, &wire);
-	if (message->type == RAFT_MESSAGE_APPEND && message->append.n_entries > 0) {
-		uint32_t wanted =
-			message->append.n_entries < WIRE_ENTRIES_MAX ? message->append.n_entries : WIRE_ENTRIES_MAX;
-		uint32_t n = 0;
-		int r = storage_read(replica->storage, message->append.prev_index + 1, wanted, WIRE_FRAME_SIZE_MAX / 2,
-				     replica->entries, &n);
-		if (r != 0) {
-			replica_log(replica, 3, "log-unreadable",
-				    "cannot read entry %llu to send it to member %llu: %s",
-				    (unsigned long long)message->append.prev_index + 1, (unsigned long long)message->to,
-				    r > 0 ? storage_result_name(r) : strerror(-r));
-			return;
-		}
-		/* Fewer than the core counted on are a gap that the follower refuses and the leader fills. */
-		wire.append.entries = replica->entries;
-		wire.append.n_entries = n;
-	}
-	replica_send_wire(replica, &wire);
+	if (message->type == RAFT_MESSAGE_APPEND && message->append.n_entries > 0)
+		replica_send_entries(replica, &wire, message->append.n_entries);
+	else
+		replica_send_wire(replica, &wire);
 }
 
 void replica_send_hello(struct replica *replica, uint64_t peer)

@@ -8,8 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define CHUNK_BYTES ((size_t)64 * 1024) /* some hundred small entries; a larger write gets a chunk of its own */
+#define CHUNK_BYTES ((size_t)64 * 1024) /* with its header; a larger write gets a chunk of its own */
 #define RING_MIN 64u
 
 /* Every entry belongs to the chunk that was the newest when it was added, even one without data. */
@@ -21,6 +22,28 @@ struct log_chunk {
 	size_t capacity;
 	_Alignas(8) uint8_t data[];
 };
+
+#define CHUNK_CAPACITY (CHUNK_BYTES - sizeof(struct log_chunk))
+
+/* Chunks are mapped, not allocated: what a burst leaves behind goes back to the system, and is not kept in the heap
+ * under whatever was allocated after it. In the steady state one chunk empties as another fills, and is reused. */
+static struct log_chunk *chunk_new(size_t capacity)
+{
+	if (capacity < CHUNK_CAPACITY)
+		capacity = CHUNK_CAPACITY;
+	struct log_chunk *chunk =
+		mmap(NULL, sizeof(*chunk) + capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (chunk == MAP_FAILED)
+		return NULL;
+	chunk->capacity = capacity; /* the rest is zero */
+	return chunk;
+}
+
+static void chunk_free(struct log_chunk *chunk)
+{
+	if (chunk)
+		(void)munmap(chunk, sizeof(*chunk) + chunk->capacity);
+}
 
 static size_t padded_size(uint32_t size)
 {
@@ -41,10 +64,10 @@ void log_cache_fini(struct log_cache *cache)
 {
 	for (struct log_chunk *chunk = cache->oldest; chunk;) {
 		struct log_chunk *next = chunk->next;
-		free(chunk);
+		chunk_free(chunk);
 		chunk = next;
 	}
-	free(cache->reserve);
+	chunk_free(cache->reserve);
 	free(cache->ring);
 	log_cache_init(cache, 0);
 }
@@ -80,12 +103,10 @@ int log_cache_reserve(struct log_cache *cache, size_t n_entries, size_t data_byt
 	/* A cut may come before the entries do, and then the newest chunk is another one: keep a reserve always. */
 	if (cache->reserve && cache->reserve->capacity >= data_bytes)
 		return 0;
-	size_t bytes = data_bytes > CHUNK_BYTES ? data_bytes : CHUNK_BYTES;
-	struct log_chunk *chunk = malloc(sizeof(*chunk) + bytes);
+	struct log_chunk *chunk = chunk_new(data_bytes);
 	if (!chunk)
 		return -ENOMEM;
-	*chunk = (struct log_chunk){.capacity = bytes};
-	free(cache->reserve);
+	chunk_free(cache->reserve);
 	cache->reserve = chunk;
 	return 0;
 }
@@ -117,10 +138,10 @@ static void drop_chunk(struct log_cache *cache, struct log_chunk *chunk)
 		chunk->next->prev = chunk->prev;
 	else
 		cache->newest = chunk->prev;
-	if (!cache->reserve && chunk->capacity == CHUNK_BYTES)
+	if (!cache->reserve && chunk->capacity == CHUNK_CAPACITY)
 		cache->reserve = chunk;
 	else
-		free(chunk);
+		chunk_free(chunk);
 }
 
 void log_cache_add(struct log_cache *cache, const struct raft_entry *entry)
@@ -183,8 +204,8 @@ void log_cache_evict(struct log_cache *cache, uint64_t index, uint64_t bytes_max
 
 void log_cache_shrink(struct log_cache *cache)
 {
-	if (cache->reserve && cache->reserve->capacity > CHUNK_BYTES) {
-		free(cache->reserve);
+	if (cache->reserve && cache->reserve->capacity > CHUNK_CAPACITY) {
+		chunk_free(cache->reserve);
 		cache->reserve = NULL;
 	}
 	/* Far below the next doubling, so that it does not swing. Without memory it stays as large as it is. */

@@ -179,9 +179,9 @@ static void words_are_quoted_only_when_needed(void **state)
 	expect_written("", 0, "\"\"");
 	expect_written("a b", 3, "\"a b\"");
 	expect_written("a\"b\\", 4, "\"a\\\"b\\\\\"");
-	expect_written("a\nb\r\t\0", 7, "\"a\\nb\\r\\t\\x00\"");
+	expect_written("a\nb\r\t\0", 6, "\"a\\nb\\r\\t\\x00\"");
 	expect_written("\x7f", 1, "\"\\x7f\"");
-	expect_written("z\xc3\xbcrich \xe2\x82\xac \xf0\x9f\x90\xb8", 15,
+	expect_written("z\xc3\xbcrich \xe2\x82\xac \xf0\x9f\x90\xb8", 16,
 		       "\"z\xc3\xbcrich \xe2\x82\xac \xf0\x9f\x90\xb8\"");
 	expect_written("\xc3\xbc\xe2\x82\xac", 5, "\xc3\xbc\xe2\x82\xac");
 }

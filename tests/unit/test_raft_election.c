@@ -547,7 +547,28 @@ static void test_impossible_messages_are_refused(void **state) /* DESIGN.md, rul
 	assert_int_equal(rc_message(&c, &good), RAFT_OK);
 }
 
-static void test_split_vote_is_resolved(void **state) /* paper 5.2 */
+static void test_granting_a_pre_vote_gives_the_asker_a_moment_but_not_for_ever(void **state)
+{
+	struct raft_message m = vote_request(1, 2, 1, 0, 0);
+	uint64_t since;
+
+	(void)state;
+	begin(3, 0);
+	rc_start(&c, 2);
+	c.now_us = c.nodes[2].deadline_us - 1;
+	m.vote_request.pre_vote = true;
+	assert_true(answer(&m, RAFT_MESSAGE_VOTE_REPLY).vote_reply.granted);
+	assert_in_range(c.nodes[2].deadline_us - c.now_us, RC_HEARTBEAT_US / 2, RC_HEARTBEAT_US);
+	since = c.now_us; /* asks at every shortest timeout and never wins */
+	while (c.nodes[2].status.role == RAFT_FOLLOWER && c.now_us - since < 1000 * RC_MS) {
+		c.now_us += RC_TIMEOUT_MIN_US;
+		(void)rc_tick(&c, 2);
+	}
+	assert_int_equal(c.nodes[2].status.role, RAFT_PRE_CANDIDATE);
+	assert_in_range(c.now_us - since, 1, RC_TIMEOUT_MIN_US);
+}
+
+static void test_split_vote_is_resolved_soon(void **state) /* paper 5.2 */
 {
 	(void)state;
 	begin(2, 0);
@@ -560,7 +581,7 @@ static void test_split_vote_is_resolved(void **state) /* paper 5.2 */
 	assert_int_equal(c.nodes[1].status.role, RAFT_CANDIDATE);
 	assert_int_equal(c.nodes[2].status.role, RAFT_CANDIDATE);
 	assert_int_equal(c.nodes[1].status.hard_state.term, c.nodes[2].status.hard_state.term);
-	assert_true(rc_run_until_leader(&c, 3000 * RC_MS));
+	assert_true(rc_run_until_leader(&c, RC_TIMEOUT_MIN_US)); /* a refusal tells: no whole timeout */
 	rc_run_us(&c, 500 * RC_MS);
 	assert_true(rc_converged(&c));
 }
@@ -595,7 +616,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_vote_that_the_candidates_disk_lacks_does_not_win, end),
 		cmocka_unit_test_teardown(test_member_with_a_hung_disk_does_not_campaign, end),
 		cmocka_unit_test_teardown(test_impossible_messages_are_refused, end),
-		cmocka_unit_test_teardown(test_split_vote_is_resolved, end),
+		cmocka_unit_test_teardown(test_granting_a_pre_vote_gives_the_asker_a_moment_but_not_for_ever, end),
+		cmocka_unit_test_teardown(test_split_vote_is_resolved_soon, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
