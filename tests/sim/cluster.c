@@ -108,7 +108,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 	options.storage = (struct storage_options){.cluster_id = 77,
 						   .member_id = member + 1,
 						   .incarnation = 1000 + member,
-						   .segment_size = STORAGE_SEGMENT_SIZE_MIN,
+						   .segment_size = 64 * 1024, /* so that segments roll often */
 						   .cache_bytes_max = 8192};
 	return options;
 }
