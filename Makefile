@@ -36,6 +36,15 @@ SD_LIBS    = $(eval SD_LIBS := $$(call pkg_libs,libsystemd))$(SD_LIBS)
 CMOCKA_LIBS = $(eval CMOCKA_LIBS := $$(call pkg_libs,cmocka))$(CMOCKA_LIBS)
 INI_LIBS   = -liniparser # Debian 12 ships no .pc file for it
 
+# V=1 shows the commands.
+ifeq ($(V),)
+Q   := @
+say  = @echo '  $(1)'
+else
+Q   :=
+say  = @:
+endif
+
 # What is built ----------------------------------------------------------------------------------------
 
 KV         := $(wildcard kv/*.c)
@@ -72,12 +81,13 @@ endif
 
 $(OUT)/obj/%.o: %.c Makefile | $(DEPS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC $<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 define archive
 $(OUT)/lib$(1).a: $(call obj,$(2))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	@$(AR) rcs $$@ $$^
 endef
 $(eval $(call archive,kv,$(KV)))
 $(eval $(call archive,raft,$(RAFT)))
@@ -90,20 +100,26 @@ $(eval $(call archive,service,$(SERVICE)))
 REPLICATOR_LIBS := $(foreach l,replicator raft storage transport config,$(OUT)/lib$(l).a)
 
 $(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)/libkv.a
-	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/raft-bridge: $(call obj,$(BRIDGE)) $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libservice.a $(OUT)/libkv.a
-	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 # raftctl log reads the data directory of a stopped member, hence the storage.
 $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(OUT)/libstorage.a \
 		$(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libkv.a
-	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
-	$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
 $(OUT)/raft-sim: $(call obj,$(SIM)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
-	$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(BRIDGE_PURE)) $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 .SECONDARY:
@@ -179,4 +195,5 @@ fuzz: $(FUZZERS)
 		$$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=0 -verbosity=0 $$f.corpus || exit 1; done
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(KV) $(CONFIG) daemon/transport/wire.c $(wildcard bridge/line*.c)
 	@mkdir -p $(@D)
-	clang $(ALL_CPPFLAGS) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined $^ $(INI_LIBS) $(XXH_LIBS) -o $@
+	$(call say,FUZZ $@)
+	$(Q)clang $(ALL_CPPFLAGS) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined $^ $(INI_LIBS) $(XXH_LIBS) -o $@

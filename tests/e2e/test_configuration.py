@@ -105,7 +105,6 @@ def test_usage_mistakes(env):
             ("raftd", ["--config", cluster.config, "--id", "-1"]),
             ("raftd", ["--config", cluster.config, "--id", "1", "--frobnicate"]),
             ("raftd", ["--config", cluster.config, "--id", "1", "extra"]),
-            ("raft-bridge", []),
             ("raft-bridge", ["--frobnicate"]),
             ("raft-bridge", ["--config", cluster.config, "extra"]),
         ]

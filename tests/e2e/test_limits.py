@@ -1,5 +1,6 @@
 """The limits of keys, values and lines: what just fits works, what is just over is refused, and the limit is named."""
 
+import base64
 import os
 import random
 import re
@@ -73,11 +74,11 @@ def test_endless_line_is_refused_without_memory(env):
 
 
 def test_many_big_values_in_flight(env):
-    """200 values of 1 MiB, pipelined over the leader's head: all OK, all there, and memory is given back."""
+    """100 values of 1 MiB, 50 of them under way at a time: all OK, the last of each key is there, the bridge stays small."""
     rng = random.Random(7)
-    blob = rng.randbytes(2 * VALUE_MAX)
+    blob = base64.b64encode(rng.randbytes(2 * VALUE_MAX))
     with Cluster(env, n_members=3) as cluster, cluster.connect(timeout=120) as client:
-        offsets = [rng.randrange(VALUE_MAX) for _ in range(200)]
+        offsets = [rng.randrange(VALUE_MAX) for _ in range(100)]
         revisions = []
         for start in range(0, len(offsets), 50):
             part = offsets[start : start + 50]
@@ -89,4 +90,6 @@ def test_many_big_values_in_flight(env):
             value = words_value(client.ask("get", b"big-%d" % slot))[1]
             assert value == blob[offset : offset + VALUE_MAX], f"big-{slot} is not the last value put"
         cluster.wait_agreement()
-        env.note(f"bridge {cluster.bridge.rss() >> 20} MiB")
+        size = cluster.bridge.rss()
+        env.note(f"bridge {size >> 20} MiB")
+        assert size < 256 * 1024 * 1024, f"the bridge holds {size >> 20} MiB"
