@@ -30,7 +30,7 @@
 #define MONITOR_ENDPOINT_SIZE 64u
 #define MONITOR_EVENTS (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED)
 
-/* A connection that was lost this long ago and did not come back is opened anew by the next send: see revive(). Longer
+/* A connection that was lost this long ago and did not come back is opened anew: see revive(). Longer
  * than ZMQ_CONNECT_TIMEOUT, so that an attempt of libzmq's own can end well. */
 #define REVIVE_AFTER_MS 1500
 
@@ -637,5 +637,6 @@ enum zmq_socket_link zmq_socket_link_event(struct zmq_socket *socket)
 		(void)read_events(socket->handle); /* takes the new connection's queue in, or lets the old one go */
 		return up ? ZMQ_LINK_UP : ZMQ_LINK_DOWN;
 	}
+	revive(socket); /* for owners that send only where there is a link */
 	return ZMQ_LINK_NONE;
 }

@@ -62,7 +62,8 @@ bool zmq_socket_pending(struct zmq_socket *socket);
 int zmq_socket_receive(struct zmq_socket *socket, struct zmq_identity *ret_from, const uint8_t **ret_data,
 		       size_t *ret_len);
 
-/* Sends one frame, copying data. 0; -EAGAIN: queue full, not connected or no memory, dropped; -EHOSTUNREACH: that identity is gone. */
+/* Sends one frame, copying data. 0; -EAGAIN: queue full, not connected or no memory, dropped; -EHOSTUNREACH: that identity
+ * is gone. */
 int zmq_socket_send(struct zmq_socket *socket, const struct zmq_identity *to, const uint8_t *data, size_t len);
 
 /* The same without a copy: fill the returned buffer (len bytes), then send it. NULL when memory is short. A second prepare
@@ -73,7 +74,8 @@ int zmq_socket_send_prepared(struct zmq_socket *socket, const struct zmq_identit
 void zmq_socket_move_prepared(struct zmq_socket *holder, struct zmq_socket *socket);
 
 enum zmq_socket_link { ZMQ_LINK_NONE, ZMQ_LINK_UP, ZMQ_LINK_DOWN };
-/* The next connection event from the monitor, ZMQ_LINK_NONE when there is none. */
+/* The next connection event from the monitor, ZMQ_LINK_NONE when there is none. A link that was lost and that libzmq gave
+ * up for good (README.md, "Links") is opened anew by this or by a send that finds no connection. */
 enum zmq_socket_link zmq_socket_link_event(struct zmq_socket *socket);
 
 uint64_t zmq_socket_bad_messages(const struct zmq_socket *socket);

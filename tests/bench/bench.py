@@ -414,7 +414,7 @@ def main():
     try:
         for store_class in stores:
             results[store_class.name] = measure_store(options, store_class, loads)
-    except (Failure, KeyboardInterrupt) as failure:
+    except (Failure, OSError, KeyboardInterrupt) as failure:
         print(f"bench: {failure or 'interrupted'}", file=sys.stderr)
         return 1
     if len(stores) == 2:

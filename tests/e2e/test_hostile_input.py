@@ -68,13 +68,13 @@ class Guard:
             revision = words_ok(client.ask("put", b"guard", b"%d" % number))
             assert words_value(client.ask("get", b"guard")) == (revision, b"%d" % number)
 
-    def check(self, sanitized):
+    def check(self):
         for process in self.cluster.processes:
             code = process.process.poll()
             assert code is None, f"{process.name} ended with {code}"
         self.check_service(1)
         growth = {process.name: process.rss() - self.rss[process.name] for process in self.cluster.processes}
-        if not sanitized:  # whose memory grows by itself: freed memory is kept in quarantine
+        if not self.cluster.env.sanitized(self.cluster.bin):
             assert max(growth.values()) < RSS_GROWTH_MAX, f"memory grew: {growth}"
         self.cluster.wait_agreement()
 
@@ -208,7 +208,7 @@ def huge_claim(endpoint):
 
 def seeded(env):
     seed = int.from_bytes(os.urandom(4), "big")
-    env.note(f"seed {seed}, {env.hostile} strings, {'sanitized' if env.san_bin != env.bin else 'plain'} build")
+    env.note(f"seed {seed}, {env.hostile} strings, {'sanitized' if env.sanitized(env.san_bin) else 'plain'} build")
     return random.Random(seed)
 
 
@@ -218,7 +218,7 @@ def run_hostile(env, throw):
     with Cluster(env, n_members=3, bridge=settings, sanitized=True) as cluster:
         guard = Guard(cluster)
         throw(cluster, rng)
-        guard.check(env.san_bin != env.bin)
+        guard.check()
 
 
 def test_random_lines_on_the_socket_crash_nothing(env):

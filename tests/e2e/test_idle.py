@@ -34,7 +34,7 @@ def test_idle_cluster_is_small_and_quiet(env):
         if attempt > 1:
             env.note(f"{attempt - 1} times elections, as on a machine that is busy with something else")
         too_big = {name: size for name, size in rss.items() if size >= RSS_MAX}
-        assert not too_big, f"10 MiB or more: {too_big}"
+        assert not too_big or env.sanitized(cluster.bin), f"10 MiB or more: {too_big}"
         assert share < 0.10, f"{share * 100:.1f} % of one core for nothing"
 
 

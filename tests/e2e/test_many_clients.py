@@ -5,7 +5,7 @@ import selectors
 import socket
 import time
 
-from cluster import Cluster, Skip, words_ok, words_value
+from cluster import Cluster, Skip, process_field, wait_for, words_error, words_ok, words_value
 from kvclient import ProtocolError, split
 
 MIB = 1024 * 1024
@@ -45,24 +45,27 @@ def test_ten_thousand_idle_connections_cost_little(env):
 
 
 def test_connections_over_the_limit_are_refused_and_room_is_found_again(env):
-    """One more than connections_max is told so or waits; when others leave, there is room."""
+    """More than connections_max are told so by name, the others are served; when they leave, there is room."""
     with Cluster(env, n_members=1, bridge={"connections_max": 16}) as cluster:
         sockets = open_idle(cluster.socket, 64)
         try:
             for client in sockets[:8]:
                 client.sendall(b"ping\n")
                 assert client.recv(64) == b"PONG\n"
+            text = words_error(split(sockets[-1].recv(1000).rstrip(b"\n")), "busy")
+            assert "connections_max" in text, f"{text!r}"
         finally:
             for client in sockets:
                 client.close()
-        deadline = time.monotonic() + 10
-        while True:
+
+        def finds_room():
             try:
                 with cluster.connect() as client:
-                    words_ok(client.ask("put", b"k", b"v", timeout=5))
-                break
-            except (TimeoutError, ProtocolError, ConnectionError):
-                assert time.monotonic() < deadline, "no room after all others left"
+                    return client.ask("put", b"k", b"v", timeout=5)[0] == b"OK"
+            except (ProtocolError, ConnectionError):
+                return False
+
+        wait_for(finds_room, 10, "room for a connection after all others left")
 
 
 class Flood:
@@ -111,6 +114,10 @@ def memory(cluster):
     return {process.name: process.rss() for process in cluster.processes}
 
 
+def peak_memory(cluster):
+    return {process.name: process_field(process.pid, "VmHWM") for process in cluster.processes}
+
+
 def check_flood(env, what, line, members_max, value=b"v"):
     """One million times `line` without reading: the bridge stays small, others are served, the flooder too in the end."""
     with Cluster(env, n_members=3, raft={"log_cache_size": "1MiB"}) as cluster, cluster.connect() as other:
@@ -119,23 +126,25 @@ def check_flood(env, what, line, members_max, value=b"v"):
         floods = [Flood(cluster.socket, line, 1000000) for _ in range(4)]
         try:
             sent = [flood.send_until_stalled() for flood in floods]
-            after = memory(cluster)
             began = time.monotonic()
             words_value(other.ask("get", b"k"))
             words_ok(other.ask("put", b"other", b"v"))
             latency = time.monotonic() - began
-            assert latency < 2, f"another connection waited {latency:.1f} s"
+            assert latency < (20 if env.sanitized(cluster.bin) else 2), f"another connection waited {latency:.1f} s"
             n_read = min(min(sent), 2000)
             floods[0].receive_lines(n_read)
         finally:
             for flood in floods:
                 flood.close()
+        after = peak_memory(cluster)
         growth = {name: after[name] - before[name] for name in before}
         bridge = growth.pop("bridge")
-        assert bridge < 32 * MIB, f"the bridge grew by {bridge >> 20} MiB over {what}"
-        assert max(growth.values()) < members_max, f"members grew over {what}: {growth}"
         words_value(other.ask("get", b"k"))
         env.note(f"{what}: bridge +{bridge >> 10} KiB, members at most +{max(growth.values()) >> 10} KiB")
+        env.note(f"another connection waited {latency * 1000:.0f} ms")
+        if not env.sanitized(cluster.bin):
+            assert bridge < 32 * MIB, f"the bridge grew by {bridge >> 20} MiB over {what}"
+            assert max(growth.values()) < members_max, f"members grew over {what}: {growth}"
 
 
 def test_million_unread_gets_grow_nothing(env):

@@ -313,6 +313,20 @@ size_t fixture_bridge_rss(const struct fixture *fixture)
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+void fixture_expect_rss(const struct fixture *fixture, size_t max)
+{
+#if defined(__SANITIZE_ADDRESS__)
+	bool sanitized = true;
+#elif defined(__has_feature)
+	bool sanitized = __has_feature(address_sanitizer);
+#else
+	bool sanitized = false;
+#endif
+	size_t rss = fixture_bridge_rss(fixture);
+	if (!sanitized && rss > max)
+		fail_msg("the bridge uses %zu bytes, more than %zu", rss, max);
+}
+
 /* Clients ---------------------------------------------------------------------------------------------- */
 
 int fixture_connect(struct fixture *fixture)

@@ -69,6 +69,8 @@ void fixture_expect_end(struct fixture *fixture, int fd);
 
 int64_t fixture_now_ms(void);
 size_t fixture_bridge_rss(const struct fixture *fixture); /* bytes */
+/* Fails when the bridge uses more; under a sanitizer, which keeps what is freed, it says nothing. */
+void fixture_expect_rss(const struct fixture *fixture, size_t max);
 /* Waits for the bridge to end and returns its exit code; -1: killed. */
 int fixture_wait_bridge(struct fixture *fixture);
 

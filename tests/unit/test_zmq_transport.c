@@ -380,7 +380,7 @@ static void test_a_flood_of_frames_does_not_hide_that_a_peer_is_gone(void **stat
 			(void)send_bytes(members[1].transport, 1, "flood", 5);
 		if (members[0].transport->ops->receive(members[0].transport, &event) == 0)
 			event.type = TRANSPORT_FRAME;
-		assert_true(++received < 10000);
+		assert_true(++received < 2000); /* it takes 64, unless the machine is very busy */
 	} while (event.type != TRANSPORT_PEER_DOWN);
 	assert_int_equal(event.peer, 3);
 	close_mesh(members, 3);
