@@ -3,6 +3,7 @@
 
 #include "daemon/assert.h"
 
+#include <errno.h>
 #include <string.h>
 
 static bool same_identity(const struct zmq_identity *a, const struct zmq_identity *b)
@@ -27,6 +28,7 @@ struct client *clients_find(struct clients *clients, const struct zmq_identity *
 	}
 	empty->used = true;
 	empty->dirty = false;
+	empty->blocked = false;
 	empty->waiting = 0;
 	empty->identity = *identity;
 	kv_frame_begin(&empty->frame);
@@ -40,14 +42,22 @@ void clients_hold(struct client *client)
 	raft_assert(client->waiting > 0);
 }
 
-static void client_send(struct clients *clients, struct client *client)
+/* False: the client's queue is full, the frame is kept. */
+static bool client_send(struct clients *clients, struct client *client)
 {
+	client->blocked = false;
 	if (client->frame.n_items == 0)
-		return;
+		return true;
 	kv_frame_finish(&client->frame, KV_FRAME_REPLIES, clients->cluster);
-	if (zmq_socket_send(clients->socket, &client->identity, client->frame.buf, client->frame.len) < 0)
-		clients->dropped_frames++; /* gone or not reading: it asks again, under the same session */
+	int r = zmq_socket_send(clients->socket, &client->identity, client->frame.buf, client->frame.len);
+	if (r == -EAGAIN) {
+		client->blocked = true;
+		return false;
+	}
+	if (r < 0)
+		clients->dropped_frames++; /* gone: if it comes back it asks again, under the same session */
 	kv_frame_begin(&client->frame);
+	return true;
 }
 
 static uint8_t *client_add(struct clients *clients, struct client *client, uint64_t id, uint32_t size)
@@ -56,7 +66,8 @@ static uint8_t *client_add(struct clients *clients, struct client *client, uint6
 	uint8_t *body = kv_frame_add(&client->frame, id, 0, size);
 	if (body != NULL)
 		return body;
-	client_send(clients, client); /* full: the rest goes into the next frame */
+	if (!client_send(clients, client)) /* full: the rest goes into the next frame */
+		return NULL;
 	return kv_frame_add(&client->frame, id, 0, size);
 }
 
@@ -95,17 +106,17 @@ uint8_t *clients_answer_data(struct clients *clients, struct client *client, uin
 	return body + KV_REPLY_HEADER_SIZE;
 }
 
-void clients_flush(struct clients *clients)
+bool clients_flush(struct clients *clients)
 {
+	bool blocked = false;
 	for (unsigned k = 0; k < clients->n_slots; k++) {
 		struct client *client = &clients->slots[k];
 		if (!client->used)
 			continue;
-		if (client->dirty) {
-			client_send(clients, client);
-			client->dirty = false;
-		}
-		if (client->waiting == 0)
+		if (client->dirty)
+			client->dirty = !client_send(clients, client);
+		blocked |= client->dirty;
+		if (client->waiting == 0 && !client->dirty)
 			client->used = false; /* keeps its buffer for the next one in this slot */
 	}
 	while (clients->n_slots > 0 && !clients->slots[clients->n_slots - 1].used) {
@@ -113,6 +124,7 @@ void clients_flush(struct clients *clients)
 		if (clients->n_slots > 0) /* the first slot's buffer stays: most hosts have one bridge */
 			kv_frame_free(&clients->slots[clients->n_slots].frame);
 	}
+	return blocked;
 }
 
 void clients_free(struct clients *clients)

@@ -18,7 +18,8 @@
 
 struct client {
 	bool used;
-	bool dirty; /* has replies to be sent */
+	bool dirty;   /* has replies to be sent */
+	bool blocked; /* its queue was full at the last try: the frame waits, and nothing large is added to it */
 	struct zmq_identity identity;
 	uint32_t waiting; /* requests not answered yet */
 	struct kv_frame frame;
@@ -50,8 +51,9 @@ void clients_answer_plain(struct clients *clients, struct client *client, uint64
 /* Room for a reply of size bytes of data, to be filled by the caller: a page need not be copied. NULL: no memory. */
 uint8_t *clients_answer_data(struct clients *clients, struct client *client, uint64_t id, uint32_t size);
 
-/* Sends what has gathered; forgets clients that wait for nothing. Call at the end of a turn. */
-void clients_flush(struct clients *clients);
+/* Sends what has gathered; forgets clients that wait for nothing. Call at the end of a turn. True: a client's queue is full
+ * and its frame is still here; call again soon. */
+bool clients_flush(struct clients *clients);
 
 void clients_free(struct clients *clients);
 

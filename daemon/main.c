@@ -29,8 +29,10 @@ enum exit_code {
 #define DISK_ALIVE_US 5000000u
 /* After the last answers were handed to ZeroMQ it gets this long to send them. */
 #define STOP_LINGER_MS 50u
-/* Frames that may wait for one client, and from one. */
-#define CLIENT_SEND_QUEUE 4096
+/* How soon a full client's queue is tried again. ZeroMQ does not tell when one of many has room. */
+#define RETRY_US 1000u
+/* Frames that may wait for one client, and from one: a frame has up to 4 MiB. A full queue is waited for. */
+#define CLIENT_SEND_QUEUE 32
 #define CLIENT_RECEIVE_QUEUE 1024
 
 struct options {
@@ -111,9 +113,13 @@ static void server_turn(struct server *server)
 		return;
 	}
 	server_refresh(server);
-	clients_flush(&server->clients);
+	bool reads_left = server_answer_reads(server);
+	if (clients_flush(&server->clients) && !event_pending(server->retry_event, EV_TIMEOUT, NULL)) {
+		static const struct timeval soon = {.tv_usec = RETRY_US};
+		(void)event_add(server->retry_event, &soon); /* an event that was added once can be added again */
+	}
 	server_check_stop(server);
-	if (zmq_socket_pending(server->socket))
+	if (reads_left || zmq_socket_pending(server->socket))
 		event_active(server->clients_event, EV_READ, 0);
 }
 
@@ -139,6 +145,8 @@ static void on_terminate(evutil_socket_t fd, short what, void *arg)
 			limit = (struct timeval){.tv_sec = (time_t)(us / 1000000u),
 						 .tv_usec = (suseconds_t)(us % 1000000u)};
 			server->stopping = true;
+			/* It used the sockets and moved deadlines outside of a turn. */
+			event_active(server->replicator_event, EV_READ, 0);
 		}
 	}
 	(void)event_add(server->stop_event, &limit); /* as above */
@@ -194,7 +202,8 @@ static int server_add_events(struct server *server)
 				     EV_READ | EV_PERSIST, on_work, NULL, 1);
 	if (r == 0) {
 		server->stop_event = event_new(server->base, -1, 0, on_stop, server);
-		r = server->stop_event == NULL ? -ENOMEM : 0;
+		server->retry_event = event_new(server->base, -1, 0, on_work, server);
+		r = server->stop_event == NULL || server->retry_event == NULL ? -ENOMEM : 0;
 	}
 	return r;
 }
@@ -242,7 +251,7 @@ static int server_open(struct server *server, const char *config_path)
 	char *message = malloc(REPLICATOR_MESSAGE_MAX);
 	server->first_proposal_ticket = server->next_read_ticket = 1;
 	server->proposals.element_size = sizeof(struct server_proposal);
-	server->read_batches.element_size = sizeof(struct server_read_batch);
+	server->read_batches.element_size = server->ready_batches.element_size = sizeof(struct server_read_batch);
 	server->store = kv_store_new();
 	server->base = event_base_new();
 	if (message == NULL || server->store == NULL || server->base == NULL ||
@@ -269,7 +278,8 @@ static int server_open(struct server *server, const char *config_path)
 static void server_close(struct server *server)
 {
 	struct event *events[] = {server->replicator_event, server->clients_event,  server->terminate_event,
-				  server->interrupt_event,  server->watchdog_event, server->stop_event};
+				  server->interrupt_event,  server->watchdog_event, server->stop_event,
+				  server->retry_event};
 	for (size_t k = 0; k < sizeof events / sizeof events[0]; k++)
 		if (events[k] != NULL)
 			event_free(events[k]);
@@ -300,7 +310,9 @@ static int server_run(const struct config *config, const struct config_member *m
 			    config->n_members, config->cluster_name);
 		service_notify_ready();
 		server_turn(server);
-		(void)event_base_dispatch(server->base); /* ends by loopbreak only: signals are always pending */
+		/* A loopbreak before the loop has begun is forgotten. Ends by loopbreak only: signals are always pending. */
+		if (server->exit_code == EXIT_CODE_OK)
+			(void)event_base_dispatch(server->base);
 	}
 	int exit_code = server->exit_code;
 	server_close(server);

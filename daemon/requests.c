@@ -46,8 +46,8 @@ static void answer_result(struct server *server, struct client *client, uint64_t
 	clients_answer_plain(&server->clients, client, id, answer_from_result(result), number, held);
 }
 
-static void answer_get(struct server *server, struct client *client, uint64_t id, const uint8_t *key, size_t key_size,
-		       bool held)
+/* Returns the bytes of the answer's value. */
+static size_t answer_get(struct server *server, struct client *client, uint64_t id, const uint8_t *key, size_t key_size)
 {
 	struct kv_answer_body answer = {.answer = KV_ANSWER_NOT_FOUND, .term = server->clients.term};
 	struct kv_value value;
@@ -57,7 +57,8 @@ static void answer_get(struct server *server, struct client *client, uint64_t id
 		answer.data = value.data;
 		answer.size = value.size;
 	}
-	clients_answer(&server->clients, client, id, &answer, held);
+	clients_answer(&server->clients, client, id, &answer, true);
+	return answer.size;
 }
 
 /* The state machine ----------------------------------------------------------------------------------- */
@@ -92,38 +93,87 @@ static void machine_dropped(void *arg, uint64_t ticket, int why)
 	answer_result(server, proposal.client, proposal.id, why, true);
 }
 
-/* Ends the batch at the front: every read in it is answered from the store, or with `why`. */
-static void finish_read_batch(struct server *server, uint64_t ticket, int why)
+/* The next read of the batch: its id and key. */
+static uint64_t batch_next(struct server_read_batch *batch, const uint8_t **ret_key, size_t *ret_key_size)
+{
+	uint64_t header[2];
+	raft_assert(batch->n > 0);
+	memcpy(header, batch->items + batch->next, sizeof header);
+	*ret_key = batch->items + batch->next + sizeof header;
+	*ret_key_size = header[1];
+	batch->next += sizeof header + header[1];
+	batch->n--;
+	return header[0];
+}
+
+/* Answers every read of the batch with the same reason why not, and frees it. */
+static void refuse_batch(struct server *server, struct server_read_batch *batch, int why, bool held)
+{
+	const uint8_t *key;
+	size_t key_size;
+	while (batch->n > 0)
+		answer_result(server, batch->client, batch_next(batch, &key, &key_size), why, held);
+	free(batch->items);
+	batch->items = NULL;
+}
+
+static struct server_read_batch take_batch(struct server *server, uint64_t ticket)
 {
 	struct server_read_batch *front = pending_front(&server->read_batches);
 	raft_assert(front != NULL && front->ticket == ticket);
 	struct server_read_batch batch = *front;
 	pending_pop(&server->read_batches);
-	const uint8_t *cursor = batch.items;
-	for (uint32_t k = 0; k < batch.n; k++) {
-		uint64_t header[2];
-		memcpy(header, cursor, sizeof header);
-		if (why == REPLICATOR_OK)
-			answer_get(server, batch.client, header[0], cursor + sizeof header, header[1], true);
-		else
-			answer_result(server, batch.client, header[0], why, true);
-		cursor += sizeof header + header[1];
+	return batch;
+}
+
+/* Answers reads of the batch until they are all answered, its client's queue is full, or the turn's bytes are used up. */
+static void answer_batch(struct server *server, struct server_read_batch *batch, size_t *bytes)
+{
+	const uint8_t *key;
+	size_t key_size;
+	while (batch->n > 0 && !batch->client->blocked && *bytes <= SERVER_READ_BYTES_MAX) {
+		uint64_t id = batch_next(batch, &key, &key_size);
+		*bytes += answer_get(server, batch->client, id, key, key_size);
+		server->reads_waiting--;
+		server->reads_answered += batch->ticket != 0;
 	}
-	raft_assert(server->reads_waiting >= batch.n);
-	server->reads_waiting -= batch.n;
-	if (why == REPLICATOR_OK)
-		server->reads_answered += batch.n;
-	free(batch.items);
+}
+
+bool server_answer_reads(struct server *server)
+{
+	size_t bytes = 0;
+	for (size_t k = server->ready_batches.count; k > 0 && bytes <= SERVER_READ_BYTES_MAX; k--) {
+		struct server_read_batch batch = *(struct server_read_batch *)pending_front(&server->ready_batches);
+		pending_pop(&server->ready_batches);
+		answer_batch(server, &batch, &bytes);
+		if (batch.n == 0) {
+			free(batch.items);
+			continue;
+		}
+		/* To the back: a client that does not read its answers must not hold up the others. */
+		int r = pending_push(&server->ready_batches, &batch);
+		raft_assert(r == 0); /* its place was just given up */
+	}
+	return bytes > SERVER_READ_BYTES_MAX;
 }
 
 static void machine_readable(void *arg, uint64_t ticket)
 {
-	finish_read_batch(arg, ticket, REPLICATOR_OK);
+	struct server *server = arg;
+	struct server_read_batch batch = take_batch(server, ticket);
+	uint32_t n = batch.n;
+	if (pending_push(&server->ready_batches, &batch) == 0)
+		return;
+	refuse_batch(server, &batch, REPLICATOR_E_LOST, true); /* no memory: asked again, it may do better */
+	server->reads_waiting -= n;
 }
 
 static void machine_unreadable(void *arg, uint64_t ticket, int why)
 {
-	finish_read_batch(arg, ticket, why);
+	struct server *server = arg;
+	struct server_read_batch batch = take_batch(server, ticket);
+	server->reads_waiting -= batch.n;
+	refuse_batch(server, &batch, why, true);
 }
 
 static void machine_log(void *arg, int level, const char *event, const char *text)
@@ -147,8 +197,11 @@ const struct replicator_machine server_machine = {
 struct frame_work {
 	struct client *client;
 	uint32_t n_commands;
-	uint32_t n_reads;
-	size_t reads_size;
+	uint32_t n_pages;
+	struct frame_reads {
+		uint32_t n;
+		size_t size; /* of their copies */
+	} linearizable, stale;
 };
 
 static int reserve_commands(struct server *server, uint32_t n)
@@ -188,12 +241,9 @@ static void take_get(struct server *server, struct frame_work *work, const struc
 		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
 		return;
 	}
-	if ((flags & KV_GET_STALE) != 0) {
-		answer_get(server, work->client, item->id, key, key_size, false);
-		return;
-	}
-	work->n_reads++;
-	work->reads_size += 2 * sizeof(uint64_t) + key_size;
+	struct frame_reads *reads = (flags & KV_GET_STALE) != 0 ? &work->stale : &work->linearizable;
+	reads->n++;
+	reads->size += 2 * sizeof(uint64_t) + key_size;
 }
 
 static void take_transfer(struct server *server, struct client *client, const struct kv_frame_item *item)
@@ -212,6 +262,19 @@ static void take_leader(struct server *server, struct client *client, const stru
 			     server->status.leader, false);
 }
 
+/* The answers that may be long. */
+static void take_page(struct server *server, struct frame_work *work, const struct kv_frame_item *item)
+{
+	if (++work->n_pages > SERVER_PAGES_MAX)
+		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BUSY, 0, false);
+	else if (item->type == KV_REQUEST_STATUS)
+		server_answer_status(server, work->client, item->id);
+	else if (item->type == KV_REQUEST_DUMP)
+		server_answer_dump(server, work->client, item);
+	else
+		server_answer_log(server, work->client, item);
+}
+
 static void take_item(struct server *server, struct frame_work *work, const struct kv_frame_item *item)
 {
 	switch (item->type) {
@@ -222,13 +285,9 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 		take_get(server, work, item);
 		break;
 	case KV_REQUEST_STATUS:
-		server_answer_status(server, work->client, item->id);
-		break;
 	case KV_REQUEST_DUMP:
-		server_answer_dump(server, work->client, item);
-		break;
 	case KV_REQUEST_LOG:
-		server_answer_log(server, work->client, item);
+		take_page(server, work, item);
 		break;
 	case KV_REQUEST_TRANSFER:
 		take_transfer(server, work->client, item);
@@ -273,63 +332,63 @@ static void propose_commands(struct server *server, const struct frame_work *wor
 	}
 }
 
-/* Copies the frame's linearizable reads: the frame does not outlive this turn. */
-static uint8_t *copy_reads(struct kv_frame_reader reader, const struct frame_work *work)
+/* Copies the frame's reads of one kind: the frame does not outlive this turn. */
+static uint8_t *copy_reads(struct kv_frame_reader reader, const struct frame_reads *reads, bool stale)
 {
 	struct kv_frame_item item;
 	uint8_t flags;
 	const uint8_t *key;
 	size_t key_size;
-	uint8_t *items = malloc(work->reads_size);
+	uint8_t *items = malloc(reads->size);
 	uint8_t *cursor = items;
 	while (items != NULL && kv_frame_next(&reader, &item)) {
 		if (item.type != KV_REQUEST_GET || !kv_get_decode(item.body, item.size, &flags, &key, &key_size) ||
-		    key_size == 0 || (flags & KV_GET_STALE) != 0)
+		    key_size == 0 || ((flags & KV_GET_STALE) != 0) != stale)
 			continue;
 		uint64_t header[2] = {item.id, key_size};
 		memcpy(cursor, header, sizeof header);
 		memcpy(cursor + sizeof header, key, key_size);
 		cursor += sizeof header + key_size;
 	}
-	raft_assert(items == NULL || cursor == items + work->reads_size);
+	raft_assert(items == NULL || cursor == items + reads->size);
 	return items;
 }
 
-static int start_reads(struct server *server, const struct frame_work *work, struct server_read_batch *batch)
+/* Hands the batch to the replicator, or if it is stale to those that may be answered at once. */
+static int start_reads(struct server *server, struct server_read_batch *batch, bool stale)
 {
-	if (server->reads_waiting + work->n_reads > SERVER_WAITING_MAX)
+	if (server->reads_waiting + batch->n > SERVER_WAITING_MAX)
 		return REPLICATOR_E_BUSY;
+	if (stale)
+		return pending_push(&server->ready_batches, batch);
+	batch->ticket = server->next_read_ticket;
 	int r = pending_push(&server->read_batches, batch);
 	if (r < 0)
 		return r;
 	r = replicator_read(server->replicator, batch->ticket);
-	if (r != 0)
+	if (r == 0)
+		server->next_read_ticket++;
+	else
 		server->read_batches.count--; /* the one just pushed */
 	return r;
 }
 
-static void read_keys(struct server *server, const struct frame_work *work, struct kv_frame_reader reader)
+static void read_keys(struct server *server, struct client *client, const struct frame_reads *reads,
+		      struct kv_frame_reader reader, bool stale)
 {
-	struct server_read_batch batch = {.ticket = server->next_read_ticket,
-					  .client = work->client,
-					  .n = work->n_reads,
-					  .items = copy_reads(reader, work)};
-	int r = batch.items == NULL ? -ENOMEM : start_reads(server, work, &batch);
-	if (r == 0) {
-		server->next_read_ticket++;
-		server->reads_waiting += work->n_reads;
-		for (uint32_t k = 0; k < work->n_reads; k++)
-			clients_hold(work->client);
+	if (reads->n == 0)
+		return;
+	struct server_read_batch batch = {.client = client, .n = reads->n, .items = copy_reads(reader, reads, stale)};
+	if (batch.items == NULL)
+		return; /* no memory: the client asks again */
+	int r = start_reads(server, &batch, stale);
+	if (r != 0) {
+		refuse_batch(server, &batch, r, false);
 		return;
 	}
-	const uint8_t *cursor = batch.items;
-	for (uint32_t k = 0; cursor != NULL && k < batch.n; k++) {
-		uint64_t header[2];
-		memcpy(header, cursor, sizeof header);
-		answer_result(server, work->client, header[0], r, false);
-		cursor += sizeof header + header[1];
-	}
-	free(batch.items);
+	server->reads_waiting += reads->n;
+	for (uint32_t k = 0; k < reads->n; k++)
+		clients_hold(client);
 }
 
 void server_take_frame(struct server *server, const struct zmq_identity *from, const uint8_t *frame, size_t len)
@@ -351,18 +410,21 @@ void server_take_frame(struct server *server, const struct zmq_identity *from, c
 		take_item(server, &work, &item);
 	if (work.n_commands > 0)
 		propose_commands(server, &work);
-	if (work.n_reads > 0)
-		read_keys(server, &work, second);
+	read_keys(server, work.client, &work.linearizable, second, false);
+	read_keys(server, work.client, &work.stale, second, true);
 }
 
 void server_requests_fini(struct server *server)
 {
-	struct server_read_batch *batch;
-	while ((batch = pending_front(&server->read_batches)) != NULL) {
-		free(batch->items);
-		pending_pop(&server->read_batches);
+	struct pending_queue *queues[] = {&server->read_batches, &server->ready_batches};
+	for (unsigned k = 0; k < 2; k++) {
+		struct server_read_batch *batch;
+		while ((batch = pending_front(queues[k])) != NULL) {
+			free(batch->items);
+			pending_pop(queues[k]);
+		}
+		pending_free(queues[k]);
 	}
-	pending_free(&server->read_batches);
 	pending_free(&server->proposals);
 	free(server->commands);
 	free(server->command_ids);

@@ -17,6 +17,10 @@
 #define SERVER_FRAMES_MAX 64u
 /* Requests that wait for a commit or a read round; beyond, clients are told KV_ANSWER_BUSY. */
 #define SERVER_WAITING_MAX 1000000u
+/* Bytes of values handed out in one turn: reads of large values must not keep the loop from its heartbeats. */
+#define SERVER_READ_BYTES_MAX (512u * 1024u)
+/* Status, dump and log answers to one frame: each may be a page of a mebibyte. */
+#define SERVER_PAGES_MAX 16u
 
 /* A proposal that waits: the k-th in the queue has ticket first_proposal_ticket + k. */
 struct server_proposal {
@@ -24,11 +28,12 @@ struct server_proposal {
 	uint64_t id;
 };
 
-/* The reads of one frame, which share one read round. */
+/* The reads of one frame: the linearizable ones share one read round, the stale ones wait for nothing. */
 struct server_read_batch {
-	uint64_t ticket;
+	uint64_t ticket; /* 0: stale */
 	struct client *client;
-	uint32_t n;
+	uint32_t n;	/* left to be answered */
+	size_t next;	/* where the first of them begins in items */
 	uint8_t *items; /* owned: n times {id u64, key size u64, key} */
 };
 
@@ -41,7 +46,8 @@ struct server {
 	struct event *terminate_event;
 	struct event *interrupt_event;
 	struct event *watchdog_event;
-	struct event *stop_event; /* bounds the hand-over at a stop */
+	struct event *retry_event; /* a client's queue was full */
+	struct event *stop_event;  /* bounds the hand-over at a stop */
 
 	struct zmq_context *zmq;
 	struct zmq_socket *socket;
@@ -50,9 +56,10 @@ struct server {
 	struct replicator_status status; /* refreshed once a turn */
 	struct kv_store *store;
 
-	struct pending_queue proposals;	   /* struct server_proposal */
-	uint64_t first_proposal_ticket;	   /* of the front; next one: this + count */
-	struct pending_queue read_batches; /* struct server_read_batch */
+	struct pending_queue proposals;	    /* struct server_proposal */
+	uint64_t first_proposal_ticket;	    /* of the front; next one: this + count */
+	struct pending_queue read_batches;  /* struct server_read_batch: waiting for their rounds, in order */
+	struct pending_queue ready_batches; /* the same: may be answered now, some bytes a turn */
 	uint64_t next_read_ticket;
 	uint64_t reads_waiting;
 
@@ -71,6 +78,8 @@ struct server {
 /* requests.c */
 extern const struct replicator_machine server_machine;
 void server_take_frame(struct server *server, const struct zmq_identity *from, const uint8_t *frame, size_t len);
+/* Answers reads that are ready, as many as fit one turn. True: more can be answered in the next one. */
+bool server_answer_reads(struct server *server);
 void server_requests_fini(struct server *server);
 
 /* pages.c */

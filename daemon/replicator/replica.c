@@ -377,6 +377,9 @@ int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 	if (r == 0) {
 		/* What the steps queued goes to the disk before the time-consuming part. */
 		r = storage_process(replica->storage, now_us);
+		/* A write that has ended meanwhile took its signal with it: the core is told in the next turn, at once. */
+		if (storage_durable_seq(replica->storage) != replica->durable_seq)
+			replica->work_left = true;
 	}
 	if (r == 0) {
 		replica_drop_proposals(replica);

@@ -6,6 +6,7 @@ from cluster import Cluster, wait_for, words_error, words_ok, words_value
 
 TIMEOUT_MS = 1500
 ELECTION_TIMEOUT_MAX_MS = 300
+RESUME_TRIES = 3
 
 
 def timed(client, *words):
@@ -42,12 +43,7 @@ def test_lost_majority_is_said_exactly(env):
         reply, took = timed(client, "get", "-s", b"a")
         assert words_value(reply) == (first, b"1") and took < 1, f"stale read: {reply!r} after {took:.2f} s"
 
-        cluster.members[victims[0]].start()
-        began = time.monotonic()
-        second = wait_for(lambda: retry_put(client, b"b", b"4"), 10, "writes to resume")
-        took = time.monotonic() - began
-        assert took < 2, f"writes resumed {took:.2f} s after the third member was ready"
-        env.note(f"resumed {took * 1000:.0f} ms after the third member was ready")
+        second = check_resume(env, cluster, client, victims[0])
 
         # The bridge repeats what may have been appended until its fate is known, before anything later.
         revision, value = words_value(client.ask("get", b"appended"))
@@ -56,6 +52,23 @@ def test_lost_majority_is_said_exactly(env):
         for k in victims[1:]:
             cluster.members[k].start()
         cluster.wait_agreement()
+
+
+def check_resume(env, cluster, client, third):
+    """Writes go on within two election timeouts of the third member's return; returns the revision of one. A machine
+    that is busy with something else gets two more tries."""
+    limit = 2 * ELECTION_TIMEOUT_MAX_MS / 1000
+    for attempt in range(1, RESUME_TRIES + 1):
+        cluster.members[third].start()
+        began = time.monotonic()
+        revision = wait_for(lambda: retry_put(client, b"b", b"4"), 10, "writes to resume")
+        took = time.monotonic() - began
+        if took <= limit:
+            break
+        assert attempt < RESUME_TRIES, f"writes resumed {took:.2f} s after the third member was ready"
+        cluster.members[third].kill()
+    env.note(f"resumed {took * 1000:.0f} ms after the third member was ready")
+    return revision
 
 
 def retry_put(client, key, value):

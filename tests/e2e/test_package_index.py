@@ -43,12 +43,17 @@ def read_records(limit):
     return records
 
 
+def make_request(number, key, value):
+    """Every second one as a cas of a key that must not exist: applied twice, it would be answered MISMATCH."""
+    return join("cas", key, 0, value) if number % 2 else join("put", key, value)
+
+
 class Load:
-    """Puts all records through some connections, in chunks; a leader dies in the middle of every chunk but the last."""
+    """Sends all records through some connections, in chunks; a leader dies in the middle of every chunk but the last."""
 
     def __init__(self, cluster, records):
         self.cluster = cluster
-        self.requests = [(key, join("put", key, value)) for key, value in records.items()]
+        self.requests = [(item[0], make_request(number, *item)) for number, item in enumerate(records.items())]
         self.pipelines = [Pipeline(cluster.socket, DEPTH) for _ in range(CONNECTIONS)]
         self.last_revision = {}
         self.revisions = {}
