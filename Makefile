@@ -148,14 +148,15 @@ run: deps all
 
 check: deps all check-layering unit unit-sanitized $(if $(SIM),sim) e2e
 
-unit: $(TESTS)
+# One of the tests runs raft-bridge.
+unit: $(TESTS) $(PROGRAMS)
 	@tests/unit/run $(TESTS)
 
 # A second set of objects: the one place where make calls itself.
 unit-sanitized:
 	+$(MAKE) SAN=address,undefined unit
 
-SIM_SEEDS   ?= 1-40
+SIM_SEEDS   ?= 1-200
 sim: $(OUT)/raft-sim
 	$(OUT)/raft-sim --seeds $(SIM_SEEDS)
 
