@@ -129,7 +129,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check unit unit-sanitized sim e2e bench check-layering tidy format install clean
+.PHONY: help deps run check tests unit unit-sanitized sim e2e bench check-layering tidy format install clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
@@ -147,6 +147,9 @@ run: deps all
 	packaging/run-local --bin $(OUT) --nodes $(NODES) --dir $(DIR)
 
 check: deps all check-layering unit unit-sanitized $(if $(SIM),sim) e2e
+
+# Built but not run.
+tests: $(TESTS)
 
 # One of the tests runs raft-bridge.
 unit: $(TESTS) $(PROGRAMS)

@@ -37,7 +37,7 @@ static enum kv_answer answer_from_result(int result)
 	case REPLICATOR_E_CLUSTER:
 		break;
 	}
-	return KV_ANSWER_BUSY; /* no memory: nothing was appended */
+	return KV_ANSWER_UNKNOWN; /* an errno, perhaps after something was appended: this member is about to stop */
 }
 
 static void answer_result(struct server *server, struct client *client, uint64_t id, int result, bool held)
@@ -300,35 +300,49 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 	}
 }
 
-static int queue_proposals(struct server *server, const struct frame_work *work)
+static int queue_proposals(struct server *server, struct client *client, const uint64_t *ids, uint32_t n)
 {
-	for (uint32_t k = 0; k < work->n_commands; k++) {
-		struct server_proposal proposal = {work->client, server->command_ids[k]};
+	for (uint32_t k = 0; k < n; k++) {
+		struct server_proposal proposal = {client, ids[k]};
 		int r = pending_push(&server->proposals, &proposal);
 		if (r < 0) {
 			server->proposals.count -= k;
-			return r;
+			return REPLICATOR_E_BUSY; /* no memory for more that wait */
 		}
 	}
 	return 0;
 }
 
-static void propose_commands(struct server *server, const struct frame_work *work)
+static int propose_some(struct server *server, struct client *client, uint32_t first, uint32_t n)
 {
 	uint64_t ticket = server->first_proposal_ticket + server->proposals.count;
-	int r = REPLICATOR_E_BUSY;
-	if (server->proposals.count + work->n_commands <= SERVER_WAITING_MAX)
-		r = queue_proposals(server, work);
-	if (r == 0) {
-		r = replicator_propose(server->replicator, server->commands, work->n_commands, ticket);
-		if (r != 0)
-			server->proposals.count -= work->n_commands;
-	}
-	for (uint32_t k = 0; k < work->n_commands; k++) {
+	if (server->proposals.count + n > SERVER_WAITING_MAX)
+		return REPLICATOR_E_BUSY;
+	int r = queue_proposals(server, client, server->command_ids + first, n);
+	if (r != 0)
+		return r;
+	r = replicator_propose(server->replicator, server->commands + first, n, ticket);
+	if (r != 0)
+		server->proposals.count -= n;
+	return r;
+}
+
+/* In order and in steps that the replicator takes whole; after one that is refused, so is the rest. */
+static void propose_commands(struct server *server, const struct frame_work *work)
+{
+	int r = 0;
+	for (uint32_t first = 0; first < work->n_commands;) {
+		uint32_t left = work->n_commands - first;
+		uint32_t n = left < SERVER_PROPOSALS_MAX ? left : SERVER_PROPOSALS_MAX;
 		if (r == 0)
-			clients_hold(work->client);
-		else
-			answer_result(server, work->client, server->command_ids[k], r, false);
+			r = propose_some(server, work->client, first, n);
+		for (uint32_t k = first; k < first + n; k++) {
+			if (r == 0)
+				clients_hold(work->client);
+			else
+				answer_result(server, work->client, server->command_ids[k], r, false);
+		}
+		first += n;
 	}
 }
 
@@ -359,18 +373,18 @@ static int start_reads(struct server *server, struct server_read_batch *batch, b
 {
 	if (server->reads_waiting + batch->n > SERVER_WAITING_MAX)
 		return REPLICATOR_E_BUSY;
-	if (stale)
-		return pending_push(&server->ready_batches, batch);
-	batch->ticket = server->next_read_ticket;
-	int r = pending_push(&server->read_batches, batch);
+	batch->ticket = stale ? 0 : server->next_read_ticket;
+	int r = pending_push(stale ? &server->ready_batches : &server->read_batches, batch);
 	if (r < 0)
-		return r;
+		return REPLICATOR_E_BUSY; /* no memory for more that wait */
+	if (stale)
+		return 0;
 	r = replicator_read(server->replicator, batch->ticket);
 	if (r == 0)
 		server->next_read_ticket++;
 	else
 		server->read_batches.count--; /* the one just pushed */
-	return r;
+	return r < 0 ? REPLICATOR_E_LOST : r;
 }
 
 static void read_keys(struct server *server, struct client *client, const struct frame_reads *reads,

@@ -17,6 +17,8 @@
 #define SERVER_FRAMES_MAX 64u
 /* Requests that wait for a commit or a read round; beyond, clients are told KV_ANSWER_BUSY. */
 #define SERVER_WAITING_MAX 1000000u
+/* Commands proposed in one step: the replicator takes them all or none. A frame may hold more. */
+#define SERVER_PROPOSALS_MAX 8192u
 /* Bytes of values handed out in one turn: reads of large values must not keep the loop from its heartbeats. */
 #define SERVER_READ_BYTES_MAX (512u * 1024u)
 /* Status, dump and log answers to one frame: each may be a page of a mebibyte. */
