@@ -2,8 +2,8 @@
  * raft-bridge: clients on a Unix socket, the members behind it. This file has the options, the loop and the signals;
  * README.md says where the rest is.
  *
- * One thread, one loop. A turn: take what the descriptors have (lines from clients are parsed and submitted, answers of members
- * go to their requests), then let those go on that waited, then send to the members, then write to the clients.
+ * One thread, one loop. A turn: take what the descriptors have (lines from clients are parsed and submitted, answers of
+ * members go to their requests), then let those go on that waited, then send to the members, then write to the clients.
  */
 #include "bridge/client.h"
 #include "bridge/clock.h"

@@ -264,8 +264,8 @@ void session_hold_writes(struct session *session, uint64_t now_ms)
 		session->write_pace_ms = HOLD_MS_MAX;
 }
 
-/* The store has forgotten the session (too many others were used since). Once nothing of it is in flight, the writes move
- * to a new one, but for those that may have been applied under the old. */
+/* The store has forgotten the session (too many others were used since). Once nothing of it is in flight, the writes
+ * move to a new one, but for those that may have been applied under the old. */
 static void leave_session(struct session *session, uint64_t now_ms)
 {
 	struct window_write *write;

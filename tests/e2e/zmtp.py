@@ -82,3 +82,15 @@ def seal(xxh3, cluster, body, count, kind=KIND_REQUESTS):
     head += struct.pack("<Q", xxh3(cluster.encode()) or 1)
     checksum = xxh3(head + b"\0" * 8 + body)
     return head + struct.pack("<Q", checksum) + body
+
+
+def peer_frame(xxh3, cluster, sender, receiver, term, kind, body):
+    """A frame between members (daemon/transport/README.md) with a good checksum, whatever it says."""
+    cluster_id = xxh3(cluster.encode()) or 1
+    size = 64 + len(body)
+
+    def header(checksum):
+        numbers = (checksum, cluster_id, sender, 1, receiver, term, size, 0)
+        return struct.pack("<4sBBHQQQQQQII", b"RKVP", 1, kind, 0, *numbers)
+
+    return header(xxh3(header(0) + body)) + body

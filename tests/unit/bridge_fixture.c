@@ -86,6 +86,8 @@ static void take_command(struct fixture *fixture, struct fake_member *member, co
 {
 	struct kv_answer_body body = {.answer = KV_ANSWER_OK};
 	member->n_writes++;
+	if (member->withholds_writes)
+		return;
 	if (!member->leads) {
 		body.answer = KV_ANSWER_NOT_LEADER;
 		body.number = leader_id(fixture);

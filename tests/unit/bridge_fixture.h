@@ -22,6 +22,7 @@ struct fake_member {
 	bool leads;
 	uint64_t term;
 	bool silent;	       /* takes nothing in, like a stopped process */
+	bool withholds_writes; /* takes writes and neither applies nor answers them */
 	bool loses_replies;    /* does what it is asked, and tells nobody */
 	bool loses_leadership; /* appends writes, then answers that it does not know */
 	bool drops_appended;   /* with the above: they will never be applied */

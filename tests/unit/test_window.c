@@ -317,8 +317,8 @@ static void the_window_is_bounded_in_number(void **state)
 	free(writes);
 }
 
-/* A model beside the window: which copies exist, and what has become of each. The window may say "failed" only when the model
- * knows that no copy can be applied. */
+/* A model beside the window: which copies exist, and what has become of each. The window may say "failed" only when
+ * the model knows that no copy can be applied. */
 struct model {
 	unsigned doubtful; /* copies unanswered or answered "unknown" */
 	bool answered;
