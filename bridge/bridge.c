@@ -193,6 +193,8 @@ static int open_listener(struct bridge *bridge)
 	if (fd < 0) {
 		fd = listen_at(bridge->socket_path, (mode_t)bridge->config.bridge_socket_mode);
 		bridge->unlink_socket = fd >= 0;
+	} else {
+		bridge->socket_path = "the socket passed by systemd";
 	}
 	bridge->listen_fd = fd;
 	return fd < 0 ? fd : 0;

@@ -95,11 +95,14 @@ static void emit_value(struct client *client, uint64_t revision, const uint8_t *
 	memcpy(buf, "VALUE ", 6);
 	size_t size = 6 + line_write_u64(buf + 6, revision);
 	buf[size++] = ' ';
-	if (plain)
+	size_t value_at = size;
+	if (plain) {
 		memcpy(buf + size, data, data_size);
-	else
-		raft_assert(line_write_word(buf + size, data, data_size) == written);
-	size += written;
+		size += data_size;
+	} else {
+		size += line_write_word(buf + size, data, data_size);
+	}
+	raft_assert(size == value_at + written);
 	buf[size++] = '\n';
 	client->out.len += size;
 }

@@ -1,9 +1,9 @@
 /*
  * The bridge's connections to the members: frames out, answers in, and who leads.
  *
- * Only a member that says so itself is taken for the leader; when none is known, or the one that is stays silent, all that can be
- * reached are asked, at growing intervals. What this must not know: what the requests mean, who waits for them, the event loop:
- * the owner watches the descriptors and calls in.
+ * Only a member that says so itself is taken for the leader; when none is known, or the one that is stays silent, all
+ * that can be reached are asked, at growing intervals. What this must not know: what the requests mean, who waits for
+ * them, the event loop: the owner watches the descriptors and calls in.
  */
 #ifndef RAFT_KV_BRIDGE_MEMBERS_H
 #define RAFT_KV_BRIDGE_MEMBERS_H

@@ -1,6 +1,6 @@
 /*
- * Memory for short-lived objects of some hundred bytes to some thousand, of which a busy bridge needs a hundred thousand
- * a second: free lists by size class, bounded; what does not fit is malloc's.
+ * Memory for short-lived objects of some hundred bytes to some thousand, of which a busy bridge needs a hundred
+ * thousand a second: free lists by size class, bounded; what does not fit is malloc's.
  *
  * What this must not know: what is kept in it. Under AddressSanitizer everything is malloc's, so that a use after
  * free is seen.

@@ -101,7 +101,8 @@ struct window_write *window_expire(struct window *window, uint64_t now_ms, enum 
 uint64_t window_deadline_ms(struct window *window);
 
 /* The session is gone, and with it all numbers: a write that may have been applied is handed out, out of the
- * window, to be answered as unknown (if it still has a client); voided ones likewise; the others wait again. Call until NULL. */
+ * window, to be answered as unknown (if it still has a client); voided ones likewise; the others wait again. Call
+ * until NULL. */
 struct window_write *window_forget(struct window *window);
 
 /* Aborts when a count or a position is wrong. For tests. */

@@ -269,6 +269,7 @@ static int server_open(struct server *server, const char *config_path)
 	free(message);
 	replicator_get_status(server->replicator, &server->status);
 	server->clients.cluster = server->status.cluster;
+	raft_assert(server->status.cluster == kv_cluster_id(server->config->cluster_name)); /* what clients call it */
 	r = server_open_clients(server);
 	if (r == 0)
 		r = server_add_events(server);

@@ -67,6 +67,11 @@ def split(line):
     return words
 
 
+def split_reply(line):
+    """The words of a reply; the text of an error is for people, and is one word here."""
+    return line.split(b" ", 2) if line.startswith(b"ERR ") else split(line)
+
+
 def join(*words):
     """A request line: str words are taken as they are, bytes words are quoted where needed, numbers are written out."""
     parts = []
@@ -131,7 +136,7 @@ class Connection:
         line = self.receive_line(timeout)
         if line is None:
             raise ProtocolError("the connection was closed")
-        return split(line)
+        return split_reply(line)
 
     def ask(self, *words, timeout=None):
         """Sends one request, returns its reply as words."""
@@ -231,7 +236,7 @@ def ask_all(path, lines, connections=4, depth=256, timeout=120.0):
     pipelines = [Pipeline(path, depth) for _ in range(connections)]
 
     def take(_pipeline, tag, line):
-        replies[tag] = split(line)
+        replies[tag] = split_reply(line)
 
     try:
         for k, pipeline in enumerate(pipelines):

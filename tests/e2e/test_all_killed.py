@@ -3,7 +3,7 @@
 import itertools
 
 from cluster import Cluster, words_ok, words_value
-from kvclient import Pipeline, ask_all, join, run_pipelines, split
+from kvclient import Pipeline, ask_all, join, run_pipelines, split_reply
 
 CONNECTIONS = 4
 DEPTH = 64
@@ -16,7 +16,7 @@ def test_all_five_killed_at_once_keep_every_acknowledged_write(env):
     other = {}
 
     def take(_pipeline, key, line):
-        words = split(line)
+        words = split_reply(line)
         if words[0] == b"OK":
             answered[key] = words_ok(words)
         else:
@@ -44,7 +44,8 @@ def test_all_five_killed_at_once_keep_every_acknowledged_write(env):
         keys = list(answered)
         for key, reply in zip(keys, ask_all(cluster.socket, [join("get", key) for key in keys])):
             revision, value = words_value(reply)
-            assert value == key * 8 and revision == answered[key], f"{key!r}: {answered[key]} was answered, {reply!r:.300}"
+            assert value == key * 8, f"{key!r} reads {value!r:.300}"
+            assert revision == answered[key], f"{key!r} was answered with {answered[key]} and has {revision}"
         cluster.wait_agreement()
         env.note(f"{len(answered)} writes, {rounds} power cuts")
 
@@ -54,7 +55,7 @@ def test_nothing_is_lost_when_the_bridge_dies_as_well(env):
     answered = {}
 
     def take(_pipeline, key, line):
-        answered[key] = words_ok(split(line))
+        answered[key] = words_ok(split_reply(line))
 
     with Cluster(env, n_members=3) as cluster:
         pipelines = [Pipeline(cluster.socket, DEPTH) for _ in range(CONNECTIONS)]

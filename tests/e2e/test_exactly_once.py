@@ -97,7 +97,8 @@ def check_sums(cluster, keys, workers):
             unknown = sum(worker.unknown for worker in mine)
             final = int(words_value(client.ask("get", key))[1])
             assert len(added) == len(set(added)), f"{key!r}: two increments were answered OK for one value"
-            assert len(added) <= final <= len(added) + unknown, f"{key!r}: {final} after {len(added)} OK, {unknown} unknown"
+            what = f"{key!r}: {final} after {len(added)} OK, {unknown} unknown"
+            assert len(added) <= final <= len(added) + unknown, what
 
 
 def test_bridge_killed_under_load_neither_loses_nor_doubles(env):

@@ -21,7 +21,7 @@ def measure(cluster):
 
 
 def test_idle_cluster_is_small_and_quiet(env):
-    """An idle member with an empty store has less than 10 MiB of RSS; five of them and the bridge use little processor."""
+    """An idle member with an empty store has less than 10 MiB of RSS; idle members use little processor time."""
     with Cluster(env) as cluster:
         cluster.wait_agreement()
         for attempt in range(1, TRIES + 1):

@@ -14,7 +14,7 @@ VALUE_LIMIT_NAMED = re.compile(r"1048576|1 ?MiB")
 
 
 def test_value_of_1_mib_goes_in_and_out_and_one_byte_more_is_refused(env):
-    """1,048,576 bytes of anything come back as they were; 1,048,577 are refused with the limit named, the next line works."""
+    """1,048,576 bytes of anything come back as they were; 1,048,577 are refused with the limit named."""
     values = [
         os.urandom(VALUE_MAX),  # mostly \xHH: the longest line that is legal
         b"\x00" * VALUE_MAX,
@@ -74,7 +74,7 @@ def test_endless_line_is_refused_without_memory(env):
 
 
 def test_many_big_values_in_flight(env):
-    """100 values of 1 MiB, 50 of them under way at a time: all OK, the last of each key is there, the bridge stays small."""
+    """100 values of 1 MiB, 50 under way at a time: all OK, the last of each key is there, the bridge stays small."""
     rng = random.Random(7)
     blob = base64.b64encode(rng.randbytes(2 * VALUE_MAX))
     with Cluster(env, n_members=3) as cluster, cluster.connect(timeout=120) as client:

@@ -21,7 +21,7 @@ def check_deadline(took, what):
 
 
 def test_lost_majority_is_said_exactly(env):
-    """Three of five dead: no_quorum for what never started, unknown for what may still commit, get -s works, all resumes."""
+    """Three of five dead: no_quorum for what never started, unknown for what may commit, get -s works, all resumes."""
     with Cluster(env, bridge={"request_timeout_ms": TIMEOUT_MS}) as cluster, cluster.connect() as client:
         first = words_ok(client.ask("put", b"a", b"1"))
         leader = cluster.wait_leader()

@@ -3,7 +3,7 @@
 import random
 
 from cluster import Cluster, words_ok
-from kvclient import Pipeline, join, run_pipelines, split
+from kvclient import Pipeline, join, run_pipelines, split_reply
 
 KEYS = [b"a", b"b", b"c", b"d", b"e f", b'g"h']
 
@@ -63,7 +63,7 @@ def run_programs(cluster, programs, depth, timeout=60, until=None):
     def take(pipeline, tag, line):
         mine = replies[pipelines.index(pipeline)]
         assert tag == len(mine)
-        mine.append(split(line))
+        mine.append(split_reply(line))
 
     run_pipelines(pipelines, take, timeout, until and (lambda: until(replies)))
     return pipelines, replies, take

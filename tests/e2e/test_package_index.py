@@ -4,7 +4,7 @@ import subprocess
 import time
 
 from cluster import Cluster, Skip, wait_for, words_ok, words_value
-from kvclient import Pipeline, ask_all, join, run_pipelines, split
+from kvclient import Pipeline, ask_all, join, run_pipelines, split, split_reply
 
 FALLBACKS = ("/var/lib/dpkg/available", "/var/lib/dpkg/status")
 KILL_INTERVAL_S = 2.0
@@ -49,7 +49,7 @@ def make_request(number, key, value):
 
 
 class Load:
-    """Sends all records through some connections, in chunks; a leader dies in the middle of every chunk but the last."""
+    """Sends all records through some connections, in chunks; a leader dies in the middle of each but the last."""
 
     def __init__(self, cluster, records):
         self.cluster = cluster
@@ -69,7 +69,7 @@ class Load:
         now = time.monotonic()
         self.longest_pause = max(self.longest_pause, now - self.last_reply)
         self.last_reply = now
-        revision = words_ok(split(line))
+        revision = words_ok(split_reply(line))
         assert revision > self.last_revision.get(pipeline, 0), f"{key!r}: revision {revision} is not above the last"
         self.last_revision[pipeline] = revision
         assert key not in self.revisions, f"{key!r} was answered twice"
@@ -123,7 +123,7 @@ def check_revisions(cluster, records, revisions):
 
 
 def test_index_survives_a_kill_of_the_leader_every_two_seconds(env):
-    """The package index, pipelined while leaders are killed: all OK, none twice, five equal dumps equal to the input."""
+    """The package index, pipelined while leaders are killed: all OK, none twice, five dumps equal to the input."""
     records = read_records(env.records)
     with Cluster(env) as cluster:
         load = Load(cluster, records)

@@ -11,7 +11,8 @@ def test_nc_session(env):
     """printf | nc -N -U: every line is answered in order, and the connection ends after the last."""
     if not shutil.which("nc"):
         raise Skip("nc is not installed")
-    requests = b'put hello world\nget hello\r\nput "two words" "a \\"quote\\"\\n"\nget "two words"\ndelete hello\nget hello\n'
+    requests = b'put hello world\nget hello\r\nput "two words" "a \\"quote\\"\\n"\nget "two words"\n'
+    requests += b"delete hello\nget hello\n"
     with Cluster(env, n_members=3) as cluster:
         command = ["nc", "-N", "-U", cluster.socket]
         output = subprocess.run(command, input=requests, capture_output=True, timeout=20, check=False).stdout
@@ -41,7 +42,8 @@ def test_every_command_and_its_replies(env):
         words_ok(client.ask("cas", b"k", 0, b""))
         assert words_value(client.ask("get", b"k"))[1] == b""
         assert client.ask("ping") == [b"PONG"]
-        assert lines_until_ok(client, b"help\n", [b"put", b"get", b"delete", b"cas", b"help", b"status", b"ping", b"quit"])
+        commands = [b"put", b"get", b"delete", b"cas", b"help", b"status", b"ping", b"quit"]
+        assert lines_until_ok(client, b"help\n", commands)
         assert lines_until_ok(client, b"status\n", [b"1"])
         assert client.ask("quit") == [b"BYE"]
         assert client.receive_line() is None

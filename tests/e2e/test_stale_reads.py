@@ -45,7 +45,7 @@ class Writer:
 
 
 def test_paused_leader_never_serves_a_stale_read(env):
-    """SIGSTOP the leader, write through the next one, SIGCONT: no read returns less than what was acknowledged before it."""
+    """SIGSTOP the leader, write through the next one, SIGCONT: no read returns less than was acknowledged."""
     with Cluster(env, bridge={"request_timeout_ms": 10000}) as cluster:
         writer = Writer(cluster)
         writer.write()
@@ -83,7 +83,7 @@ def test_paused_leader_never_serves_a_stale_read(env):
 
 
 def test_request_that_waited_in_a_paused_leader_is_not_answered_from_its_memory(env):
-    """A read that sits in the socket of a paused leader while the next one writes is not answered with the old value."""
+    """A read that sits in a paused leader's socket while the next one writes is not answered with the old value."""
     settings = {"request_timeout_ms": 1500}
     for _ in range(3):
         with Cluster(env, n_members=3, bridge=settings) as cluster, cluster.connect() as client:

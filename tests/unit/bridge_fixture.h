@@ -1,6 +1,7 @@
 /*
  * A raft-bridge process between pretended members and clients of the test. All members share one store, as if
- * replication were perfect; what each answers is up to the test. Everything runs in the test's one thread, whenever it waits.
+ * replication were perfect; what each answers is up to the test. Everything runs in the test's one thread, whenever
+ * it waits.
  */
 #ifndef RAFT_KV_TESTS_BRIDGE_FIXTURE_H
 #define RAFT_KV_TESTS_BRIDGE_FIXTURE_H
