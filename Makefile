@@ -59,6 +59,7 @@ BRIDGE     := $(filter-out bridge/raftctl%.c,$(wildcard bridge/*.c))
 RAFTCTL    := $(wildcard bridge/raftctl*.c)
 SIM        := $(wildcard tests/sim/*.c)
 BENCH      := $(wildcard tests/bench/*.c)
+LINEARIZABILITY := $(filter-out %/main.c,$(wildcard tests/linearizability/*.c))
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_LIB   := $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
@@ -72,7 +73,7 @@ LIBS     := $(foreach l,kv raft storage transport replicator config service,$(OU
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 
 .PHONY: all
-all: $(PROGRAMS) $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
+all: $(PROGRAMS) $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
 
 # The commands for a fresh machine install what is missing before the first file is compiled.
 ifneq ($(filter check run bench,$(MAKECMDGOALS)),)
@@ -113,10 +114,15 @@ $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRID
 $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
-$(OUT)/raft-sim: $(call obj,$(SIM)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
+$(OUT)/raft-sim: $(call obj,$(SIM) $(LINEARIZABILITY)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
-$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(BRIDGE_PURE)) $(LIBS)
+$(OUT)/raft-linearizability: $(call obj,$(LINEARIZABILITY) tests/linearizability/main.c)
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(XXH_LIBS) -o $@
+# In an archive, or every unit test would hold it.
+$(eval $(call archive,linearizability,$(LINEARIZABILITY)))
+$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(BRIDGE_PURE)) $(LIBS) $(OUT)/liblinearizability.a
 	@mkdir -p $(@D)
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
@@ -173,7 +179,7 @@ check-layering: $(LIBS)
 	@tests/check-layering $(OUT)
 
 SOURCES := $(KV) $(RAFT) $(STORAGE) $(TRANSPORT) $(REPLICATOR) $(CONFIG) $(SERVICE) $(RAFTD) $(BRIDGE) $(RAFTCTL) $(SIM) \
-           $(BENCH) $(FUZZ) $(UNIT) $(UNIT_LIB)
+           $(BENCH) $(LINEARIZABILITY) tests/linearizability/main.c $(FUZZ) $(UNIT) $(UNIT_LIB)
 
 tidy:
 	clang-tidy --quiet $(SOURCES) -- -std=gnu11 $(ALL_CPPFLAGS)
@@ -201,3 +207,18 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(KV) $(CONFIG) daemon/transport/wire.c $(wildca
 	@mkdir -p $(@D)
 	$(call say,FUZZ $@)
 	$(Q)clang $(ALL_CPPFLAGS) -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined $^ $(INI_LIBS) $(XXH_LIBS) -o $@
+
+# The simulator against deliberate bugs, and how much of the code it reaches: tests/sim/README.md.
+# make mutants [MUTANT='name …'] [MUTANT_OPTIONS='--jobs 2 --max-seconds 60']
+.PHONY: mutants mutants-check coverage
+mutants mutants-check: export MUTANT_COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)
+mutants: export MUTANT_LINK = $(CC) $(ALL_LDFLAGS)
+mutants: export MUTANT_LIBS = $(call obj,$(SIM) $(LINEARIZABILITY)) $(REPLICATOR_LIBS) $(OUT)/libkv.a $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread
+mutants: $(OUT)/raft-sim
+	python3 tests/sim/mutants/run.py --build $(OUT)/mutants --original $< $(MUTANT_OPTIONS) $(MUTANT)
+mutants-check:
+	@python3 tests/sim/mutants/run.py --build $(OUT)/mutants --check --jobs 2
+# Objects of their own, without optimisation: a line of the report is a line of the source.
+coverage:
+	+$(MAKE) BUILD=$(BUILD)/coverage CC=gcc CFLAGS='-O0 --coverage' LDFLAGS=--coverage $(BUILD)/coverage/raft-sim
+	python3 tests/sim/coverage.py --build $(BUILD)/coverage $(COVERAGE_OPTIONS)

@@ -35,6 +35,10 @@ static int replica_write(struct replica *replica, const struct raft_update *upda
 		} else {
 			raft_assert(entries != NULL);
 			write.entries = entries + update->write.skip;
+			/* Another leader's clock may be ahead: what we stamp when we lead must not go back. */
+			uint64_t newest_ms = write.entries[write.n_entries - 1].time_ms;
+			if (newest_ms > replica->last_time_ms)
+				replica->last_time_ms = newest_ms;
 		}
 	}
 	int r = storage_append(replica->storage, &write);

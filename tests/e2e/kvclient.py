@@ -1,6 +1,7 @@
 """The line protocol as a client speaks it: words and quoting, one blocking connection, and many pipelined ones.
 
-What this must not know: processes, members, who leads. It sees a socket path, like any client.
+What this must not know: processes, members, who leads. It sees a socket path, like any client. With a history
+(history.py) it notes every request on a key and its reply there.
 """
 
 import re
@@ -81,10 +82,11 @@ def join(*words):
 
 
 class Connection:
-    """One connection that asks and waits. Every wait has a deadline."""
+    """One connection that asks and waits. Every wait has a deadline. Only what goes through ask() is recorded."""
 
-    def __init__(self, path, timeout=30.0):
+    def __init__(self, path, timeout=30.0, history=None):
         self.timeout = timeout
+        self.recorder = history.connection() if history else None
         self.buffer = bytearray()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -140,21 +142,28 @@ class Connection:
 
     def ask(self, *words, timeout=None):
         """Sends one request, returns its reply as words."""
-        self.send(join(*words))
-        return self.receive(timeout)
+        line = join(*words)
+        token = self.recorder.call(line) if self.recorder else None
+        self.send(line)
+        reply = self.receive(timeout)
+        if self.recorder:
+            self.recorder.returned(token, reply)
+        return reply
 
 
 class Pipeline:
     """One connection that has many requests under way. Give it (tag, line) pairs; replies come back in order."""
 
-    def __init__(self, path, depth):
+    def __init__(self, path, depth, history=None):
         self.depth = depth
+        self.recorder = history.connection() if history else None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(path)
         self.socket.setblocking(False)
         self.waiting = []  # (tag, line) not yet handed to the socket, last first
         self.unsent = memoryview(b"")
         self.tags = []  # of the requests that were sent or are in unsent, oldest first
+        self.tokens = []  # the recorder's, as tags
         self.n_answered = 0  # tags before this one are done
         self.buffer = bytearray()
 
@@ -179,6 +188,7 @@ class Pipeline:
             while self.waiting and self.in_flight() < self.depth:
                 tag, line = self.waiting.pop()
                 self.tags.append(tag)
+                self.tokens.append(self.recorder.call(line) if self.recorder else None)
                 lines.append(line)
             self.unsent = memoryview(b"".join(lines))
         try:
@@ -204,6 +214,8 @@ class Pipeline:
             if self.in_flight() == 0:
                 raise ProtocolError(f"a reply to no request: {line[:200]!r}")
             tag = self.tags[self.n_answered]
+            if self.recorder:
+                self.recorder.returned(self.tokens[self.n_answered], split_reply(line))
             self.n_answered += 1
             on_reply(tag, line)
 
@@ -230,10 +242,10 @@ def run_pipelines(pipelines, on_reply, timeout, until=None):
                     pipeline.write()
 
 
-def ask_all(path, lines, connections=4, depth=256, timeout=120.0):
+def ask_all(path, lines, connections=4, depth=256, timeout=120.0, history=None):
     """Sends all lines over some connections, returns the replies as words, in the order of the lines."""
     replies = [None] * len(lines)
-    pipelines = [Pipeline(path, depth) for _ in range(connections)]
+    pipelines = [Pipeline(path, depth, history) for _ in range(connections)]
 
     def take(_pipeline, tag, line):
         replies[tag] = split_reply(line)

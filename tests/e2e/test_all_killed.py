@@ -3,6 +3,7 @@
 import itertools
 
 from cluster import Cluster, words_ok, words_value
+from history import History
 from kvclient import Pipeline, ask_all, join, run_pipelines, split_reply
 
 CONNECTIONS = 4
@@ -14,6 +15,7 @@ def test_all_five_killed_at_once_keep_every_acknowledged_write(env):
     rounds = 3
     answered = {}
     other = {}
+    history = History()
 
     def take(_pipeline, key, line):
         words = split_reply(line)
@@ -25,7 +27,7 @@ def test_all_five_killed_at_once_keep_every_acknowledged_write(env):
     with Cluster(env, bridge={"request_timeout_ms": 30000}) as cluster:
         counter = itertools.count()
         for _ in range(rounds):
-            pipelines = [Pipeline(cluster.socket, DEPTH) for _ in range(CONNECTIONS)]
+            pipelines = [Pipeline(cluster.socket, DEPTH, history) for _ in range(CONNECTIONS)]
             for pipeline in pipelines:
                 keys = [b"key-%06d" % next(counter) for _ in range(2000)]
                 pipeline.give([(key, join("put", key, key * 8)) for key in keys])
@@ -42,12 +44,14 @@ def test_all_five_killed_at_once_keep_every_acknowledged_write(env):
                 pipeline.close()
         assert not other, f"{len(other)} requests were not answered OK, such as {next(iter(other.items()))!r:.300}"
         keys = list(answered)
-        for key, reply in zip(keys, ask_all(cluster.socket, [join("get", key) for key in keys])):
+        replies = ask_all(cluster.socket, [join("get", key) for key in keys], history=history)
+        for key, reply in zip(keys, replies):
             revision, value = words_value(reply)
             assert value == key * 8, f"{key!r} reads {value!r:.300}"
             assert revision == answered[key], f"{key!r} was answered with {answered[key]} and has {revision}"
         cluster.wait_agreement()
         env.note(f"{len(answered)} writes, {rounds} power cuts")
+    history.check(env)
 
 
 def test_nothing_is_lost_when_the_bridge_dies_as_well(env):

@@ -4,6 +4,8 @@ import threading
 import time
 
 from cluster import Cluster, wait_for, words_ok, words_value
+from history import History
+from kvclient import Connection
 
 CLIENTS = 8
 KILL_INTERVAL_S = 2.0
@@ -12,9 +14,10 @@ KILL_INTERVAL_S = 2.0
 class Incrementer(threading.Thread):
     """Adds 1 to a counter with get and cas until told to stop."""
 
-    def __init__(self, cluster, key):
+    def __init__(self, cluster, key, history=None):
         super().__init__()
         self.cluster = cluster
+        self.history = history
         self.key = key
         self.stopping = threading.Event()
         self.added = []  # the value that each OK cas wrote
@@ -24,7 +27,7 @@ class Incrementer(threading.Thread):
 
     def run(self):
         try:
-            with self.cluster.connect() as client:
+            with Connection(self.cluster.socket, history=self.history) as client:
                 while not self.stopping.is_set():
                     self.increment(client)
         except Exception as error:  # handed to the test, which raises it
@@ -47,11 +50,12 @@ class Incrementer(threading.Thread):
 def test_cas_counter_adds_up_while_leaders_are_killed(env):
     """Many connections increment counters by cas while leaders die: the sums are exactly the numbers of OKs."""
     keys = [b"counter-%d" % k for k in range(CLIENTS // 2)]
+    history = History()
     with Cluster(env, bridge={"request_timeout_ms": 10000}) as cluster:
-        with cluster.connect() as client:
+        with Connection(cluster.socket, history=history) as client:
             for key in keys:
                 words_ok(client.ask("cas", key, 0, b"0"))
-        workers = [Incrementer(cluster, keys[k % len(keys)]) for k in range(CLIENTS)]
+        workers = [Incrementer(cluster, keys[k % len(keys)], history) for k in range(CLIENTS)]
         for worker in workers:
             worker.start()
         try:
@@ -70,6 +74,7 @@ def test_cas_counter_adds_up_while_leaders_are_killed(env):
         unknown = sum(worker.unknown for worker in workers)
         env.note(f"{sum(len(worker.added) for worker in workers)} increments, {unknown} unknown")
         assert unknown == 0, "a minority's death let a request's fate become unknown"
+    history.check(env)
 
 
 def kill_leader(cluster, workers):
@@ -103,12 +108,13 @@ def check_sums(cluster, keys, workers):
 
 def test_bridge_killed_under_load_neither_loses_nor_doubles(env):
     """Bridges die while counting: every OK counts once, and each request under way at a death at most once."""
+    history = History()
     with Cluster(env, n_members=3) as cluster:
-        with cluster.connect() as client:
+        with Connection(cluster.socket, history=history) as client:
             words_ok(client.ask("cas", b"counter", 0, b"0"))
         added, open_requests = 0, 0
         for _ in range(4):
-            workers = [Incrementer(cluster, b"counter") for _ in range(4)]
+            workers = [Incrementer(cluster, b"counter", history) for _ in range(4)]
             for worker in workers:
                 worker.start()
             wait_for(lambda team=workers: sum(len(worker.added) for worker in team) > 50, 20, "increments")
@@ -120,7 +126,8 @@ def test_bridge_killed_under_load_neither_loses_nor_doubles(env):
             added += sum(len(worker.added) for worker in workers)
             open_requests += len(workers)
             cluster.bridge.start()
-        with cluster.connect() as client:
+        with Connection(cluster.socket, history=history) as client:
             final = int(words_value(client.ask("get", b"counter"))[1])
         assert added <= final <= added + open_requests, f"{final} after {added} OK and {open_requests} cut off"
         cluster.wait_agreement()
+    history.check(env)

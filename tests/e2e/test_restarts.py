@@ -4,14 +4,17 @@ import threading
 import time
 
 from cluster import Cluster, wait_for, words_ok, words_value
+from history import History
+from kvclient import Connection
 
 
 class Worker(threading.Thread):
     """Puts numbers under its own key and reads them back, one request after the other, and counts what fails."""
 
-    def __init__(self, cluster, name):
+    def __init__(self, cluster, name, history):
         super().__init__()
         self.cluster = cluster
+        self.history = history
         self.key = b"worker-%d" % name
         self.stopping = threading.Event()
         self.requests = 0
@@ -27,7 +30,7 @@ class Worker(threading.Thread):
 
     def run(self):
         try:
-            with self.cluster.connect() as client:
+            with Connection(self.cluster.socket, history=self.history) as client:
                 number = 0
                 while not self.stopping.is_set():
                     number += 1
@@ -41,7 +44,8 @@ class Load:
     """Some workers; leaving the context stops them and raises the first failure."""
 
     def __init__(self, cluster, count=4):
-        self.workers = [Worker(cluster, name) for name in range(count)]
+        self.history = History()
+        self.workers = [Worker(cluster, name, self.history) for name in range(count)]
 
     def __enter__(self):
         for worker in self.workers:
@@ -131,6 +135,7 @@ def test_rolling_restart_fails_no_request(env):
                 )
                 load.wait_progress()
         cluster.wait_agreement()
+        load.history.check(env)
         env.note(f"{load.requests()} requests, the longest {load.longest() * 1000:.0f} ms")
 
 
@@ -143,6 +148,7 @@ def test_members_killed_one_after_another_for_a_while(env):
                 cluster.members[k].start()
                 load.wait_progress(20)
         cluster.wait_agreement()
+        load.history.check(env)
         env.note(f"{load.requests()} requests, the longest {load.longest() * 1000:.0f} ms")
 
 

@@ -4,6 +4,8 @@ import threading
 import time
 
 from cluster import Cluster, wait_for, words_ok, words_value
+from history import History
+from kvclient import Connection
 
 ROUNDS = 4
 
@@ -11,9 +13,10 @@ ROUNDS = 4
 class Reader(threading.Thread):
     """Reads one key all the time; a read that began after a write was acknowledged must not return an older one."""
 
-    def __init__(self, cluster, acknowledged):
+    def __init__(self, cluster, acknowledged, history):
         super().__init__()
         self.cluster = cluster
+        self.history = history
         self.acknowledged = acknowledged  # called: the last acknowledged number
         self.stopping = threading.Event()
         self.reads = 0
@@ -21,7 +24,7 @@ class Reader(threading.Thread):
 
     def run(self):
         try:
-            with self.cluster.connect() as client:
+            with Connection(self.cluster.socket, history=self.history) as client:
                 seen = 0
                 while not self.stopping.is_set():
                     floor = max(seen, self.acknowledged())
@@ -35,8 +38,8 @@ class Reader(threading.Thread):
 class Writer:
     """Puts 1, 2, 3 … and remembers the last that was answered OK."""
 
-    def __init__(self, cluster):
-        self.client = cluster.connect()
+    def __init__(self, cluster, history):
+        self.client = Connection(cluster.socket, history=history)
         self.last = 0
 
     def write(self):
@@ -46,10 +49,11 @@ class Writer:
 
 def test_paused_leader_never_serves_a_stale_read(env):
     """SIGSTOP the leader, write through the next one, SIGCONT: no read returns less than was acknowledged."""
+    history = History()
     with Cluster(env, bridge={"request_timeout_ms": 10000}) as cluster:
-        writer = Writer(cluster)
+        writer = Writer(cluster, history)
         writer.write()
-        readers = [Reader(cluster, lambda: writer.last) for _ in range(4)]
+        readers = [Reader(cluster, lambda: writer.last, history) for _ in range(4)]
         for reader in readers:
             reader.start()
         try:
@@ -80,6 +84,7 @@ def test_paused_leader_never_serves_a_stale_read(env):
         cluster.wait_agreement()
         reads = sum(reader.reads for reader in readers)
         env.note(f"{reads} reads, {writer.last} writes, longest pause {longest * 1000:.0f} ms")
+    history.check(env)
 
 
 def test_request_that_waited_in_a_paused_leader_is_not_answered_from_its_memory(env):

@@ -1,125 +1,160 @@
 /*
- * Simulated clients: each has one session, one request at a time, and repeats it at other members until it is answered.
+ * Simulated clients: when they ask what. A client has a session and up to a window of requests under way; what is not answered
+ * it sends again to another member. It works in phases: a request now and then, as many as the window holds, or nothing for a
+ * long time. It may vanish with requests open; a new one, with a new session, takes its place.
  *
- * What a client may see is checked on the spot. The log gives every write its place (its revision), so a history is
- * linearizable exactly when each answer's place fits the times of the request: a write's revision must be above everything
- * about its key that was known before it was invoked, and a read's revision not below it.
+ * What a client may see is checked in client_request.c.
  */
-#include "sim.h"
+#include "client.h"
 
 #include "daemon/assert.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
-#define RETRY_US 30000u
-#define COMMAND_SIZE (KV_COMMAND_HEADER_SIZE + 8 + 8)
+#define TRICKLE_US 20000u     /* between an answer and the next request */
+#define BURST_US 2000u	      /* the same in a burst: what was answered meanwhile is replaced at once */
+#define ABANDON_US 2000000u   /* a request that is not answered by then may be given up */
+#define ABANDON_CHANCE 20000u /* then, whenever it would be sent again */
 
-void sim_key_name(unsigned key, uint8_t name[8])
+static uint64_t below(struct sim *sim, uint64_t bound)
 {
-	memset(name, 'k', 8);
-	name[7] = (uint8_t)('0' + key);
+	return sim_random_below(&sim->random_client, bound);
 }
 
-static void client_send(struct sim *sim, unsigned number)
+static unsigned client_window(const struct sim *sim, const struct sim_client *client)
+{
+	return client->phase == PHASE_BURST ? REQUESTS_MAX : (unsigned)sim->plan.client_window;
+}
+
+static void begin_phase(struct sim *sim, unsigned number)
 {
 	struct sim_client *client = &sim->clients[number];
-	uint8_t buf[COMMAND_SIZE];
-	uint8_t name[8];
-	uint8_t value[8];
-	client->attempt++;
-	sim_schedule(sim, RETRY_US + sim_random_below(&sim->random, RETRY_US),
-		     (struct sim_event){.type = SIM_CLIENT, .member = number, .number = client->attempt});
-	if (client->is_read && client->session != 0) {
-		sim_member_read(sim, client->target, number, client->key);
+	uint64_t draw = below(sim, 1000000);
+	if (!sim->calm && sim_random_chance(&sim->random_client, sim->plan.client_vanishing))
+		client_vanish(sim, number);
+	if (!sim->silent && sim_random_chance(&sim->random_client, sim->plan.client_duplicates))
+		client_send_ghost(sim, number);
+	client->next_us = sim->now_us + below(sim, TRICKLE_US);
+	if (draw < sim->plan.client_bursts) {
+		client->phase = PHASE_BURST;
+		client->phase_end_us = sim->now_us + 5000 + below(sim, 60000);
+	} else if (!sim->calm && draw < sim->plan.client_bursts + sim->plan.client_idling) {
+		uint64_t longest = below(sim, 8) == 0 ? 30000000 : 4000000;
+		client->phase = PHASE_IDLE;
+		client->phase_end_us = sim->now_us + 100000 + below(sim, longest);
+	} else {
+		client->phase = PHASE_TRICKLE;
+		client->phase_end_us = sim->now_us + 100000 + below(sim, 3000000);
+	}
+}
+
+/* Whatever waited long enough may go to another member. */
+static void send_again(struct sim *sim, unsigned number)
+{
+	struct sim_client *client = &sim->clients[number];
+	bool late = false;
+	for (unsigned k = 0; k < client->n_requests; k++) {
+		struct request *request = &client->requests[k];
+		if (request->retry_us > sim->now_us)
+			continue;
+		late = true;
+		if (!sim->calm && sim->now_us - request->begun_us > ABANDON_US &&
+		    sim_random_chance(&sim->random_client, ABANDON_CHANCE))
+			client_abandon(sim, request);
+	}
+	if (late && below(sim, 2) == 0)
+		client->target = (unsigned)below(sim, sim->plan.members);
+}
+
+static void ask(struct sim *sim, unsigned number)
+{
+	struct sim_client *client = &sim->clients[number];
+	if (sim->silent || sim->now_us < client->next_us || client->phase == PHASE_IDLE)
 		return;
-	}
-	sim_key_name(client->key, name);
-	memcpy(value, &client->value, sizeof value);
-	struct kv_command command = {.operation = KV_PUT,
-				     .session = client->session,
-				     .sequence = client->sequence,
-				     .acknowledged = client->sequence,
-				     .key = name,
-				     .key_size = sizeof name,
-				     .value = value,
-				     .value_size = sizeof value};
-	if (client->session == 0)
-		command = (struct kv_command){.operation = KV_REGISTER, .expected = number + 1};
-	raft_assert(kv_command_size(&command) <= sizeof buf);
-	kv_command_encode(&command, buf);
-	sim_member_write(sim, client->target, number, buf, (uint32_t)kv_command_size(&command));
-}
-
-static void client_begin(struct sim *sim, unsigned number)
-{
-	struct sim_client *client = &sim->clients[number];
-	client->busy = true;
-	client->is_read = sim_random_below(&sim->random, 2) == 0;
-	client->key = (unsigned)sim_random_below(&sim->random, SIM_KEYS);
-	client->invoked_us = sim->now_us;
-	client->floor = sim->acknowledged[client->key];
-	if (!client->is_read || client->session == 0) {
-		client->value = ++sim->next_value;
-		if (client->session != 0)
-			client->sequence++;
-	}
-	client_send(sim, number);
-}
-
-void sim_client_next(struct sim *sim, unsigned number)
-{
-	struct sim_client *client = &sim->clients[number];
-	if (!client->busy) {
-		client_begin(sim, number);
-		return;
-	}
-	client->target = (unsigned)sim_random_below(&sim->random, sim->plan.n_members);
-	client_send(sim, number);
-}
-
-static void client_done(struct sim *sim, unsigned number)
-{
-	struct sim_client *client = &sim->clients[number];
-	client->busy = false;
-	client->done++;
-	client->attempt++;
-	sim->n_answers++;
-	sim_schedule(sim, 1 + sim_random_below(&sim->random, 20000),
-		     (struct sim_event){.type = SIM_CLIENT, .member = number, .number = client->attempt});
-}
-
-static void client_check_answer(struct sim *sim, unsigned number, const struct sim_answer *answer)
-{
-	struct sim_client *client = &sim->clients[number];
-	uint64_t *known = &sim->acknowledged[client->key];
-	sim_note(sim, "client %u %s key %u: revision %" PRIu64, number, client->is_read ? "read" : "wrote", client->key,
-		 answer->revision);
-	if (client->is_read ? answer->revision < client->floor : answer->revision <= client->floor)
-		sim_fail(sim,
-			 "client %u: %s of key %u got revision %" PRIu64 ", but %" PRIu64 " was known before it began",
-			 number, client->is_read ? "read" : "write", client->key, answer->revision, client->floor);
-	if (answer->revision > *known)
-		*known = answer->revision;
-}
-
-void sim_client_answer(struct sim *sim, unsigned number, const struct sim_answer *answer)
-{
-	struct sim_client *client = &sim->clients[number];
-	if (!client->busy || answer->attempt != client->attempt)
-		return; /* of an earlier attempt */
-	if (answer->result != 0)
-		return; /* the retry is scheduled */
 	if (client->session == 0) {
-		raft_assert(answer->status == KV_OK && answer->revision > 0);
-		client->session = answer->revision;
-		client->sequence = 0;
-		client_done(sim, number);
-		return;
+		if (client->n_requests > 0)
+			return;
+		client_begin_register(sim, number);
+	} else {
+		do {
+			if (client->n_requests >= client_window(sim, client))
+				break;
+			client_begin_request(sim, number);
+		} while (client->phase == PHASE_BURST);
 	}
-	if (!client->is_read && answer->status != KV_OK)
-		sim_fail(sim, "client %u: write answered with status %u", number, answer->status);
-	client_check_answer(sim, number, answer);
-	client_done(sim, number);
+	client->next_us = sim->now_us + 1 + below(sim, client->phase == PHASE_BURST ? BURST_US : TRICKLE_US);
+}
+
+static void plan_next(struct sim *sim, unsigned number)
+{
+	struct sim_client *client = &sim->clients[number];
+	uint64_t next = client->phase_end_us;
+	if (!sim->silent && client->phase != PHASE_IDLE && client->n_requests < client_window(sim, client) &&
+	    (client->session != 0 || client->n_requests == 0) && client->next_us < next)
+		next = client->next_us;
+	for (unsigned k = 0; k < client->n_requests; k++)
+		if (client->requests[k].retry_us < next)
+			next = client->requests[k].retry_us;
+	if (sim->silent && client->n_requests == 0)
+		return;
+	if (next <= sim->now_us)
+		next = sim->now_us + 1;
+	if (client->wake_us > sim->now_us && client->wake_us <= next)
+		return;
+	client->wake_us = next;
+	sim_schedule(sim, next - sim->now_us, (struct sim_event){.type = SIM_CLIENT, .member = number});
+}
+
+void sim_client_event(struct sim *sim, unsigned number)
+{
+	struct sim_client *client = &sim->clients[number];
+	if (client->wake_us != sim->now_us)
+		return; /* it was to act later, and has acted since */
+	if (sim->now_us >= client->phase_end_us)
+		begin_phase(sim, number);
+	send_again(sim, number);
+	ask(sim, number);
+	client_send(sim, number);
+	plan_next(sim, number);
+}
+
+void sim_client_replan(struct sim *sim, unsigned number)
+{
+	plan_next(sim, number);
+}
+
+void sim_clients_begin(struct sim *sim)
+{
+	sim->clients = calloc(sim->plan.clients, sizeof *sim->clients);
+	raft_assert(sim->clients != NULL);
+	for (unsigned k = 0; k < sim->plan.clients; k++)
+		plan_next(sim, k);
+}
+
+void sim_clients_end(struct sim *sim)
+{
+	free(sim->clients);
+	sim->clients = NULL;
+}
+
+void sim_clients_calm(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim->plan.clients; k++) {
+		if (sim->clients[k].phase == PHASE_IDLE)
+			sim->clients[k].phase_end_us = sim->now_us;
+		plan_next(sim, k);
+	}
+}
+
+void sim_clients_silence(struct sim *sim)
+{
+	sim->silent = true;
+}
+
+void sim_clients_check_calm(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim->plan.clients; k++)
+		if (sim->clients[k].n_requests > 0)
+			sim_fail(sim, "liveness: client %u has %u requests that were not answered in the calm", k,
+				 sim->clients[k].n_requests);
 }

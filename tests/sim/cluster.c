@@ -1,4 +1,7 @@
-/* Members of the simulated cluster: start, crash, turns; and a member's side of the clients' requests. */
+/*
+ * Members of the simulated cluster: start, crash, turns, death in the middle of a turn; and a member's side of the clients'
+ * requests.
+ */
 #include "sim.h"
 
 #include "daemon/assert.h"
@@ -6,11 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A ticket carries who waits: client and attempt. Never 0. */
-#define TICKET(client, attempt) ((((uint64_t)(client) + 1) << 48) | ((attempt)&0xffffffffffffu))
-#define TICKET_CLIENT(ticket) ((unsigned)((ticket) >> 48) - 1)
-#define TICKET_ATTEMPT(ticket) ((ticket)&0xffffffffffffu)
 
 struct machine {
 	struct sim *sim;
@@ -25,19 +23,29 @@ static struct machine *machine_new(struct sim *sim, unsigned member)
 	return machine;
 }
 
-static void answer(struct sim *sim, uint64_t ticket, struct sim_answer reply)
+/* A member that is dying answers nobody. */
+static void answer(struct sim *sim, unsigned member, uint64_t ticket, struct sim_answer reply)
 {
+	if (sim->members[member].dying)
+		return;
 	struct sim_answer *copy = malloc(sizeof *copy);
 	raft_assert(copy != NULL);
-	reply.attempt = TICKET_ATTEMPT(ticket);
+	reply.ticket = ticket;
 	*copy = reply;
-	uint64_t delay = sim->plan.delay_min_us +
-			 sim_random_below(&sim->random, sim->plan.delay_max_us - sim->plan.delay_min_us + 1);
+	uint64_t delay = sim->plan.delay_min_us + sim_random_below(&sim->random_network, sim->plan.delay_spread_us + 1);
 	sim_schedule(sim, delay,
 		     (struct sim_event){.type = SIM_ANSWER,
-					.member = TICKET_CLIENT(ticket),
+					.member = sim_ticket_client(ticket),
 					.data = (uint8_t *)copy,
 					.len = sizeof *copy});
+}
+
+/* A refusal names the leader, as raftd does. */
+static void refuse(struct sim *sim, unsigned member, uint64_t ticket, int result)
+{
+	struct raft_status status;
+	raft_get_status(replica_core(sim->members[member].replica), &status);
+	answer(sim, member, ticket, (struct sim_answer){.result = result, .leader = (unsigned)status.leader});
 }
 
 static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
@@ -48,18 +56,21 @@ static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uin
 	struct sim_member *member = &sim->members[machine->member];
 	struct kv_reply reply = kv_store_apply(member->store, index, time_ms, data, size);
 	struct raft_entry entry = {.term = raft_term_at(replica_core(member->replica), index),
+				   .time_ms = time_ms,
 				   .type = RAFT_ENTRY_COMMAND,
 				   .data = data,
 				   .size = size};
 	sim_check_applied(sim, machine->member, index, &entry);
+	sim_sessions_applied(sim, machine->member, index, data, size, reply);
 	if (ticket != 0)
-		answer(sim, ticket, (struct sim_answer){.status = reply.status, .revision = reply.revision});
+		answer(sim, machine->member, ticket,
+		       (struct sim_answer){.status = reply.status, .revision = reply.revision});
 }
 
 static void machine_dropped(void *arg, uint64_t ticket, int why)
 {
 	struct machine *machine = arg;
-	answer(machine->sim, ticket, (struct sim_answer){.result = why});
+	refuse(machine->sim, machine->member, ticket, why);
 }
 
 static void machine_readable(void *arg, uint64_t ticket)
@@ -67,21 +78,26 @@ static void machine_readable(void *arg, uint64_t ticket)
 	struct machine *machine = arg;
 	struct sim *sim = machine->sim;
 	struct kv_value value;
-	uint8_t name[8];
-	struct sim_answer reply = {0};
-	sim_key_name(sim->clients[TICKET_CLIENT(ticket)].key, name);
-	if (kv_store_get(sim->members[machine->member].store, name, sizeof name, &value)) {
-		raft_assert(value.size == sizeof reply.value);
+	uint8_t name[SIM_KEY_SIZE];
+	struct kv_stats stats;
+	const struct kv_store *store = sim->members[machine->member].store;
+	kv_store_stats(store, &stats);
+	struct sim_answer reply = {.place = stats.applied};
+	sim_key_name(sim_ticket_key(ticket), name);
+	if (kv_store_get(store, name, sizeof name, &value)) {
+		raft_assert(value.size >= sizeof reply.value);
 		memcpy(&reply.value, value.data, sizeof reply.value);
 		reply.revision = value.revision;
 	}
-	answer(sim, ticket, reply);
+	answer(sim, machine->member, ticket, reply);
 }
 
 static void machine_log(void *arg, int level, const char *event, const char *text)
 {
 	struct machine *machine = arg;
 	(void)level;
+	if (strcmp(event, "torn-tail") == 0)
+		machine->sim->counts.torn_tails++;
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event, text);
 }
 
@@ -96,15 +112,16 @@ static const struct replicator_machine machine_table = {
 struct replica_options sim_member_options(const struct sim *sim, unsigned member)
 {
 	struct replica_options options = {.cluster = 77};
-	for (unsigned k = 0; k < sim->plan.n_members; k++)
+	for (unsigned k = 0; k < sim->plan.members; k++)
 		options.config.members[options.config.n_members++] = (struct raft_config_member){k + 1, true};
 	options.raft = (struct raft_options){.id = member + 1,
 					     .heartbeat_us = sim->plan.heartbeat_us,
 					     .election_timeout_min_us = sim->plan.election_min_us,
-					     .election_timeout_max_us = sim->plan.election_max_us,
+					     .election_timeout_max_us =
+						     sim->plan.election_min_us + sim->plan.election_spread_us,
 					     .batch_bytes_max = 4096,
 					     .window_bytes_max = 16384,
-					     .uncommitted_bytes_max = 1u << 20};
+					     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
 	options.storage = (struct storage_options){.cluster_id = 77,
 						   .member_id = member + 1,
 						   .incarnation = 1000 + member,
@@ -113,49 +130,110 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 	return options;
 }
 
-static void member_schedule(struct sim *sim, unsigned number)
+/* Turns ----------------------------------------------------------------------------------------------- */
+
+static void schedule_wake(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
+	uint64_t now_us = sim_clock_us(sim, number);
 	uint64_t deadline = replica_deadline_us(member->replica);
-	if (deadline < sim->now_us)
-		deadline = sim->now_us;
-	if (deadline == UINT64_MAX || (member->wake_us > sim->now_us && member->wake_us <= deadline))
+	if (deadline < now_us)
+		deadline = now_us;
+	if (deadline == UINT64_MAX || (member->wake_us > now_us && member->wake_us <= deadline))
 		return;
 	member->wake_us = deadline;
-	sim_schedule(sim, deadline - sim->now_us,
+	sim_schedule(sim, sim_clock_until(sim, number, deadline),
 		     (struct sim_event){.type = SIM_WAKE, .member = number, .life = member->life, .number = deadline});
 }
 
-void sim_member_start(struct sim *sim, unsigned number)
+/* Each of its turns costs a slow member time; what happens meanwhile waits for the next. */
+static bool is_busy(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
-	static const struct replicator_machine *const table = &machine_table;
-	char message[REPLICATOR_MESSAGE_MAX];
-	raft_assert(!member->up);
-	member->life++;
-	member->wake_us = 0;
-	member->store = kv_store_new();
-	member->transport = sim_transport_new(sim, number);
-	member->machine = machine_new(sim, number);
-	raft_assert(member->store != NULL);
-	struct replica_options options = sim_member_options(sim, number);
-	options.seed = sim_random_u64(&sim->random);
-	int r = replica_open(&options, sim_platter_open(member->disk_files), member->transport, table,
-			     machine_new(sim, number), sim->now_us, &member->replica, message);
-	if (r != 0)
-		sim_fail(sim, "member %u does not start: %d %s", number + 1, r, message);
-	member->up = true;
-	raft_get_status(replica_core(member->replica), &member->before);
-	sim_note(sim, "%u starts", number + 1);
-	sim_member_turn(sim, number);
+	uint64_t mark = ~member->busy_until_us; /* no deadline is that late */
+	if (sim->now_us >= member->busy_until_us) {
+		if (sim->now_us < member->slow_until_us)
+			member->busy_until_us = sim->now_us + member->slow_us;
+		return false;
+	}
+	if (member->wake_us != mark)
+		sim_schedule(
+			sim, member->busy_until_us - sim->now_us,
+			(struct sim_event){.type = SIM_WAKE, .member = number, .life = member->life, .number = mark});
+	member->wake_us = mark;
+	return true;
 }
 
-void sim_member_crash(struct sim *sim, unsigned number)
+static bool listens(const struct sim *sim, unsigned number)
+{
+	const struct sim_member *member = &sim->members[number];
+	return member->up && !member->paused && sim->now_us >= member->busy_until_us;
+}
+
+bool sim_member_operation(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
-	raft_assert(member->up);
-	sim_note(sim, "%u crashes", number + 1);
-	sim_platter_crash(member->disk_files);
+	if (member->dying)
+		return false;
+	if (!member->doom.armed)
+		return true;
+	if (member->doom.operations_left > 0) {
+		member->doom.operations_left--;
+		return true;
+	}
+	member->dying = true;
+	return false;
+}
+
+/* Down time is drawn by whoever armed the death. */
+static void die(struct sim *sim, unsigned number)
+{
+	struct sim_doom doom = sim->members[number].doom;
+	sim_member_crash(sim, number, doom.how);
+	sim_fault_restart(sim, number, doom.down_us);
+}
+
+/* The replica refuses to go on: only a failing disk is a reason. As its service manager would, we start it again. */
+static void stop(struct sim *sim, unsigned number, int why)
+{
+	struct sim_member *member = &sim->members[number];
+	sim_note(sim, "%u stops: %d", number + 1, why);
+	if (!sim_platter_excused(member->disk_files))
+		sim_fail(sim, "member %u stops with %d, and its disk did nothing wrong", number + 1, why);
+	sim->counts.stops++;
+	sim_member_crash(sim, number, SIM_KILL);
+	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
+}
+
+/* What a turn decided was decided even if the member does not outlive it: some of its frames have left. */
+static void end_turn(struct sim *sim, unsigned number, int r)
+{
+	sim_check_turn(sim, number);
+	if (sim->members[number].dying) {
+		sim->counts.deaths_within++;
+		die(sim, number);
+		return;
+	}
+	if (r < 0) {
+		stop(sim, number, r);
+		return;
+	}
+	schedule_wake(sim, number);
+}
+
+void sim_member_turn(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	if (!member->up || member->paused || is_busy(sim, number))
+		return;
+	int r = replica_process(member->replica, sim_clock_us(sim, number), sim_clock_wall_ms(sim, number));
+	end_turn(sim, number, r);
+}
+
+/* Starting and dying ---------------------------------------------------------------------------------- */
+
+static void release(struct sim_member *member)
+{
 	member->replica = replica_free(member->replica);
 	member->store = kv_store_free(member->store);
 	member->transport = NULL;
@@ -163,50 +241,124 @@ void sim_member_crash(struct sim *sim, unsigned number)
 	member->machine = NULL;
 	member->up = false;
 	member->paused = false;
-	sim->n_crashes++;
-	for (unsigned k = 0; k < sim->plan.n_members; k++)
-		if (k != number && sim_random_below(&sim->random, 2) == 0)
-			sim_schedule(sim, 100 + sim_random_below(&sim->random, 5000),
-				     (struct sim_event){.type = SIM_LINK,
-							.member = k,
-							.life = sim->members[k].life,
-							.number = number + 1});
+	member->dying = false;
+	member->doom.armed = false;
 }
 
-void sim_member_turn(struct sim *sim, unsigned number)
+static void refuse_start(struct sim *sim, unsigned number, int why, const char *message)
 {
 	struct sim_member *member = &sim->members[number];
-	if (!member->up || member->paused)
+	bool damaged = sim_platter_damaged(member->disk_files);
+	sim_note(sim, "%u does not start: %d %s", number + 1, why, message);
+	if (why == REPLICATOR_E_DAMAGED ? !damaged : !sim_platter_excused(member->disk_files))
+		sim_fail(sim, "member %u does not start: %d %s", number + 1, why, message);
+	sim_platter_crash(member->disk_files, SIM_KILL);
+	release(member);
+	if (why == REPLICATOR_E_DAMAGED) {
+		member->lost = true;
+		sim->counts.lost_members++;
 		return;
-	int r = replica_process(member->replica, sim->now_us, 1000000 + sim->now_us / 1000);
-	if (r < 0)
-		sim_fail(sim, "member %u stops: %d", number + 1, r);
-	sim_check_member(sim, number);
-	member_schedule(sim, number);
+	}
+	sim->counts.refused_starts++;
+	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
-void sim_member_write(struct sim *sim, unsigned number, unsigned client, const uint8_t *command, uint32_t size)
+static int open_replica(struct sim *sim, unsigned number, char *message)
 {
 	struct sim_member *member = &sim->members[number];
-	uint64_t ticket = TICKET(client, sim->clients[client].attempt);
-	if (!member->up || member->paused)
+	static const struct replicator_machine *const table = &machine_table;
+	struct replica_options options = sim_member_options(sim, number);
+	options.seed = sim_random_u64(&sim->random_member);
+	member->store = kv_store_new();
+	member->transport = sim_transport_new(sim, number);
+	member->machine = machine_new(sim, number);
+	raft_assert(member->store != NULL);
+	return replica_open(&options, sim_platter_open(member->disk_files), member->transport, table, member->machine,
+			    sim_clock_us(sim, number), &member->replica, message);
+}
+
+void sim_member_start(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	char message[REPLICATOR_MESSAGE_MAX];
+	raft_assert(!member->up && !member->lost);
+	member->life++;
+	member->wake_us = 0;
+	member->busy_until_us = 0;
+	if (member->doom.in_recovery)
+		member->doom.armed = true;
+	member->doom.in_recovery = false;
+	int r = open_replica(sim, number, message);
+	if (member->dying) {
+		sim->counts.deaths_in_recovery++;
+		die(sim, number);
 		return;
-	struct replicator_command proposal = {command, size};
-	int r = replica_propose(member->replica, &proposal, 1, ticket, sim->now_us, 1000000 + sim->now_us / 1000);
-	if (r != 0)
-		answer(sim, ticket, (struct sim_answer){.result = r});
+	}
+	if (r != 0) {
+		refuse_start(sim, number, r, message);
+		return;
+	}
+	member->up = true;
+	sim_check_started(sim, number);
+	sim_note(sim, "%u starts", number + 1);
+	sim_network_member_starts(sim, number);
 	sim_member_turn(sim, number);
 }
 
-void sim_member_read(struct sim *sim, unsigned number, unsigned client, unsigned key)
+void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 {
 	struct sim_member *member = &sim->members[number];
-	uint64_t ticket = TICKET(client, sim->clients[client].attempt);
-	(void)key;
-	if (!member->up || member->paused)
+	sim_note(sim, "%u %s", number + 1, how == SIM_KILL ? "is killed" : "loses power");
+	sim_platter_crash(member->disk_files, how);
+	release(member);
+	if (how == SIM_POWER_CUT)
+		sim_clock_reset(sim, number);
+	sim->counts.crashes++;
+	if (how == SIM_KILL)
+		sim->counts.kills++;
+	else
+		sim->counts.power_cuts++;
+	sim_network_member_ends(sim, number);
+}
+
+/* Requests -------------------------------------------------------------------------------------------- */
+
+/* What the call left to do is done at once, as the daemon's loop does. */
+static void go_on(struct sim *sim, unsigned number, int r)
+{
+	if (sim->members[number].dying || r < 0)
+		end_turn(sim, number, r);
+	else
+		sim_member_turn(sim, number);
+}
+
+void sim_member_transfer(struct sim *sim, unsigned number, uint64_t target)
+{
+	int r = replica_transfer(sim->members[number].replica, target, sim_clock_us(sim, number));
+	sim_note(sim, "%u is asked to hand over: %s", number + 1, replicator_result_name(r));
+	go_on(sim, number, r);
+}
+
+void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
+		      const struct replicator_command *commands, uint32_t n)
+{
+	struct sim_member *member = &sim->members[number];
+	if (!listens(sim, number))
 		return;
-	int r = replica_read(member->replica, ticket, sim->now_us);
-	if (r != 0)
-		answer(sim, ticket, (struct sim_answer){.result = r});
-	sim_member_turn(sim, number);
+	int r = replica_propose(member->replica, commands, n, first_ticket, sim_clock_us(sim, number),
+				sim_clock_wall_ms(sim, number));
+	for (uint32_t k = 0; r > 0 && k < n; k++)
+		refuse(sim, number, first_ticket + k, r);
+	go_on(sim, number, r);
+}
+
+void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
+{
+	struct sim_member *member = &sim->members[number];
+	if (!listens(sim, number))
+		return;
+	int r = replica_read(member->replica, ticket, sim_clock_us(sim, number));
+	if (r > 0)
+		refuse(sim, number, ticket, r);
+	go_on(sim, number, r);
 }

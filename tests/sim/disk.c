@@ -1,30 +1,24 @@
 /*
- * A simulated disk. A write under way at a crash leaves each of its sectors old or new, each for itself; renames under way
- * happen or do not. Nothing else is lost: what was reported durable stays.
+ * A member's disk: jobs in two lanes that take time, fail, stall and find no room, over files that a crash leaves in any
+ * legal state (platter.c).
  */
-#include "sim.h"
+#include "durable.h"
+#include "platter.h"
 
 #include "daemon/assert.h"
-#include "daemon/storage/disk.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FILES_MAX 512u
-
-struct sim_file {
-	char name[DISK_NAME_MAX + 1];
-	uint64_t size;
-	uint8_t *bytes;
-};
 
 struct sim_job {
 	bool used;
 	bool done;
-	uint64_t number; /* tells events of an earlier life apart */
-	uint64_t order;
-	uint64_t started_us;
+	uint64_t number;     /* tells events of an earlier life apart; ascending in the order of submission */
+	uint64_t started_us; /* of the member's clock */
+	uint64_t ended_us;
+	int error;
 	struct disk_job job;
 };
 
@@ -32,81 +26,339 @@ struct sim_disk {
 	struct disk base;
 	struct sim *sim;
 	unsigned member;
-	struct sim_file files[FILES_MAX];
+	struct platter platter;
 	struct sim_job jobs[DISK_JOBS_MAX];
 	uint64_t next_number;
 	uint64_t lane_free_us[DISK_LANES];
+	int error;    /* final, of this opening */
+	bool excused; /* an error was injected, or damage found, since the opening */
+	bool damaged; /* bytes on the platter are not what was written */
+
+	/* The newest record on the platter, which nothing behind it proves to have been complete. */
+	char tail_name[PLATTER_NAME_MAX];
+	uint64_t tail_offset, tail_size;
 };
 
-static struct sim_file *disk_find(struct sim_disk *disk, const char *name)
+static struct sim_disk_faults *faults_of(const struct sim_disk *disk)
 {
-	for (unsigned k = 0; k < FILES_MAX; k++)
-		if (disk->files[k].bytes != NULL && strcmp(disk->files[k].name, name) == 0)
-			return &disk->files[k];
+	return &disk->sim->members[disk->member].disk_faults;
+}
+
+static bool is_segment(const char *name)
+{
+	return strncmp(name, "segment-", strlen("segment-")) == 0;
+}
+
+/* Damage ---------------------------------------------------------------------------------------------- */
+
+/*
+ * The one restriction on damage: never the newest record. To the product it looks like a torn tail, which it may cut
+ * (daemon/storage/README.md); a record behind it proves that it is damage.
+ */
+static bool spares_the_newest_record(const struct sim_disk *disk, const struct platter_file *file, uint64_t offset,
+				     uint64_t size)
+{
+	return strcmp(file->name, disk->tail_name) != 0 || offset + size <= disk->tail_offset ||
+	       offset >= disk->tail_offset + disk->tail_size;
+}
+
+/* The same for a record that was misdirected just before the crash. */
+static void heal_the_newest_record(struct sim_disk *disk)
+{
+	struct platter_file *file = platter_find(&disk->platter, disk->tail_name);
+	if (file != NULL)
+		platter_heal(file, disk->tail_offset, disk->tail_size);
+}
+
+static void note_newest_record(struct sim_disk *disk, const struct disk_job *job)
+{
+	if (!is_segment(job->name))
+		return;
+	(void)snprintf(disk->tail_name, sizeof disk->tail_name, "%s", job->name);
+	disk->tail_offset = job->offset;
+	disk->tail_size = job->size;
+}
+
+static struct platter_file *any_file(struct sim_disk *disk, struct sim_random *random, uint64_t size)
+{
+	for (unsigned k = 0; k < 8 && disk->platter.n_files > 0; k++) {
+		struct platter_file *file = disk->platter.files[sim_random_below(random, disk->platter.n_files)];
+		if (file->name[0] != '\0' && file->size >= size && file->n_stale == 0)
+			return file;
+	}
 	return NULL;
 }
 
-static void disk_remove(struct sim_file *file)
+/* The record goes to another place, and the disk says that all is well. */
+static bool misdirect(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job)
 {
+	struct sim_random *random = &disk->sim->random_disk;
+	struct platter_file *file = any_file(disk, random, job->size);
+	if (file == NULL || !is_segment(job->name) || intended->n_stale > 0)
+		return false;
+	uint64_t offset = sim_random_below(random, (file->size - job->size) / SIM_SECTOR + 1) * SIM_SECTOR;
+	bool overlaps = file == intended && offset < job->offset + job->size && job->offset < offset + job->size;
+	if (overlaps || !spares_the_newest_record(disk, file, offset, job->size))
+		return false;
+	platter_miss(intended, job->offset, job->buf, job->size);
+	platter_damage(file, offset, job->buf, job->size);
+	note_newest_record(disk, job);
+	disk->damaged = true;
+	faults_of(disk)->misdirect = false;
+	disk->sim->counts.misdirected_writes++;
+	sim_note(disk->sim, "%u disk: a record for %s %llu lands at %s %llu", disk->member + 1, job->name,
+		 (unsigned long long)job->offset, file->name, (unsigned long long)offset);
+	return true;
+}
+
+bool sim_platter_rot(struct disk *base, struct sim_random *random)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct platter_file *file = any_file(disk, random, SIM_SECTOR);
+	uint8_t sector[SIM_SECTOR];
 	if (file == NULL)
-		return;
-	free(file->bytes);
-	memset(file, 0, sizeof *file);
-}
-
-static struct sim_file *disk_create(struct sim_disk *disk, const char *name, uint64_t size)
-{
-	disk_remove(disk_find(disk, name));
-	for (unsigned k = 0; k < FILES_MAX; k++) {
-		struct sim_file *file = &disk->files[k];
-		if (file->bytes != NULL)
-			continue;
-		file->bytes = calloc(1, size > 0 ? size : 1);
-		raft_assert(file->bytes != NULL);
-		file->size = size;
-		strcpy(file->name, name);
-		return file;
+		return false;
+	uint64_t end = strcmp(file->name, disk->tail_name) == 0 ? disk->tail_offset : file->size;
+	uint64_t offset = sim_random_below(random, end / SIM_SECTOR) * SIM_SECTOR;
+	if (!spares_the_newest_record(disk, file, offset, SIM_SECTOR))
+		return false;
+	memcpy(sector, file->bytes + offset, SIM_SECTOR);
+	uint64_t how = sim_random_below(random, 4);
+	if (how == 0)
+		memset(sector, 0, SIM_SECTOR);
+	else if (how == 1)
+		for (unsigned k = 0; k < SIM_SECTOR; k++)
+			sector[k] = (uint8_t)sim_random_u64(random);
+	else {
+		uint64_t at = sim_random_below(random, SIM_SECTOR);
+		sector[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
 	}
-	abort(); /* too many files: FILES_MAX is too small */
+	platter_damage(file, offset, sector, SIM_SECTOR);
+	disk->damaged = true;
+	disk->sim->counts.rotten_sectors++;
+	sim_note(disk->sim, "%u disk: a sector rots at %s %llu", disk->member + 1, file->name,
+		 (unsigned long long)offset);
+	return true;
 }
 
-/* Carries a job out. torn: each sector of a write only with a chance of one half. */
-static int disk_execute(struct sim_disk *disk, const struct disk_job *job, bool torn)
+void sim_platter_wipe(struct disk *base)
 {
-	struct sim_file *file = disk_find(disk, job->name);
+	struct sim_disk *disk = (struct sim_disk *)base;
+	disk->tail_name[0] = '\0';
+	platter_wipe(&disk->platter);
+	disk->sim->counts.wipes++;
+}
+
+bool sim_platter_damaged(const struct disk *base)
+{
+	return ((const struct sim_disk *)base)->damaged;
+}
+
+bool sim_platter_excused(const struct disk *base)
+{
+	const struct sim_disk *disk = (const struct sim_disk *)base;
+	return disk->excused || disk->damaged;
+}
+
+/* Jobs ------------------------------------------------------------------------------------------------ */
+
+/* The hooks of the check that nothing is promised before it is durable know files by their durable names. */
+static void sync_names(struct sim_disk *disk)
+{
+	struct platter *platter = &disk->platter;
+	struct platter_change *changes = platter->changes;
+	size_t n = platter->n_changes;
+	platter->changes = NULL;
+	platter->n_changes = platter->changes_capacity = 0;
+	platter_sync_directory(platter);
+	for (size_t k = 0; k < n; k++)
+		sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
+	free(changes);
+}
+
+static int execute_write(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (file == NULL)
+		return -ENOENT;
+	if (!(faults_of(disk)->misdirect && misdirect(disk, file, job))) {
+		platter_write(file, job->offset, job->buf, job->size, PLATTER_SYNCED, &disk->sim->random_disk);
+		note_newest_record(disk, job);
+	}
+	sim_durable_write(disk->sim, disk->member, platter_durable_name(&disk->platter, file), job->offset, job->buf,
+			  job->size);
+	return 0;
+}
+
+static int execute_prepare(struct sim_disk *disk, const struct disk_job *job)
+{
+	if (disk->sim->now_us < faults_of(disk)->full_until_us) {
+		disk->sim->counts.files_refused++;
+		disk->excused = true;
+		return -ENOSPC;
+	}
+	(void)platter_create(&disk->platter, job->name, job->size);
+	sync_names(disk);
+	return 0;
+}
+
+static int execute_name(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (file == NULL)
+		return -ENOENT;
+	if (job->type == DISK_JOB_RENAME)
+		platter_rename(&disk->platter, file, job->new_name);
+	else
+		platter_remove(&disk->platter, file);
+	sync_names(disk);
+	return 0;
+}
+
+/* The job fails: nothing of it, or a part, or all of it was done, and none of it is certain. */
+static int fail(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	bool in_sync = faults_of(disk)->fail_in_sync;
+	faults_of(disk)->fail_jobs--;
+	disk->excused = true;
+	if (in_sync)
+		disk->sim->counts.sync_errors++;
+	else
+		disk->sim->counts.write_errors++;
+	if (job->type == DISK_JOB_WRITE && file != NULL && in_sync)
+		platter_write(file, job->offset, job->buf, job->size, PLATTER_UNSYNCED, random);
+	else if (job->type == DISK_JOB_WRITE && file != NULL)
+		platter_tear(file, job->offset, job->buf, job->size, random);
+	else if (job->type == DISK_JOB_RENAME && file != NULL && in_sync)
+		platter_rename(&disk->platter, file, job->new_name);
+	else if (job->type == DISK_JOB_REMOVE && file != NULL && in_sync)
+		platter_remove(&disk->platter, file);
+	sim_note(disk->sim, "%u disk: %s of %s fails", disk->member + 1, in_sync ? "sync" : "write", job->name);
+	return -EIO;
+}
+
+/* After a final error nothing is done any more; a file that found no room changes nothing for the others. */
+static int execute(struct sim_disk *disk, const struct disk_job *job)
+{
+	int r = -EINVAL;
+	if (disk->error < 0)
+		return disk->error;
+	if (faults_of(disk)->fail_jobs > 0) {
+		disk->error = fail(disk, job);
+		return disk->error;
+	}
 	switch (job->type) {
 	case DISK_JOB_WRITE:
-		raft_assert(file != NULL && job->offset + job->size <= file->size);
-		for (uint64_t at = 0; at < job->size;) {
-			uint64_t n = SIM_SECTOR - (job->offset + at) % SIM_SECTOR;
-			if (n > job->size - at)
-				n = job->size - at;
-			if (!torn || sim_random_below(&disk->sim->random, 2) == 0)
-				memcpy(file->bytes + job->offset + at, job->buf + at, n);
-			at += n;
-		}
-		return 0;
+		r = execute_write(disk, job);
+		break;
 	case DISK_JOB_PREPARE:
-		if (!torn || sim_random_below(&disk->sim->random, 2) == 0)
-			(void)disk_create(disk, job->name, job->size);
-		return 0;
+		r = execute_prepare(disk, job);
+		break;
 	case DISK_JOB_RENAME:
-		if (file == NULL)
-			return -ENOENT;
-		if (strcmp(job->name, job->new_name) == 0)
-			return 0; /* only syncs the directory */
-		if (torn && sim_random_below(&disk->sim->random, 2) == 0)
-			return 0;
-		disk_remove(disk_find(disk, job->new_name));
-		strcpy(file->name, job->new_name);
-		return 0;
 	case DISK_JOB_REMOVE:
-		if (!torn || sim_random_below(&disk->sim->random, 2) == 0)
-			disk_remove(file);
-		return 0;
+		r = execute_name(disk, job);
+		break;
 	}
-	return -EINVAL;
+	if (r < 0 && !(job->type == DISK_JOB_PREPARE && r == -ENOSPC))
+		disk->error = r;
+	return r;
 }
+
+/* What a crash leaves of a job that had begun ---------------------------------------------------------- */
+
+static void interrupt_write(struct sim_disk *disk, const struct disk_job *job, enum sim_crash how)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (file == NULL)
+		return;
+	if (how == SIM_POWER_CUT) {
+		platter_tear(file, job->offset, job->buf, job->size, random);
+		disk->sim->counts.torn_writes++;
+		return;
+	}
+	/* The process wrote some pages, or all, and the kernel has them. */
+	uint64_t pages = (job->size + PLATTER_PAGE - 1) / PLATTER_PAGE;
+	uint64_t written = sim_random_below(random, pages + 1) * PLATTER_PAGE;
+	if (written > job->size || sim_random_below(random, 2) == 0)
+		written = job->size;
+	if (written > 0)
+		platter_write(file, job->offset, job->buf, written, PLATTER_CACHED, random);
+	disk->sim->counts.cached_writes++;
+}
+
+static void interrupt_prepare(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	char temporary[PLATTER_NAME_MAX];
+	uint64_t step = sim_random_below(random, 4);
+	if (step == 0 || disk->sim->now_us < faults_of(disk)->full_until_us)
+		return;
+	(void)snprintf(temporary, sizeof temporary, "%s" DISK_TEMPORARY_SUFFIX, job->name);
+	struct platter_file *file = platter_create(&disk->platter, temporary,
+						   step == 1 ? sim_random_below(random, job->size + 1) : job->size);
+	if (step == 3)
+		platter_rename(&disk->platter, file, job->name);
+}
+
+static void interrupt(struct sim_disk *disk, const struct disk_job *job, enum sim_crash how)
+{
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (disk->error < 0)
+		return;
+	if (job->type == DISK_JOB_WRITE) {
+		interrupt_write(disk, job, how);
+		return;
+	}
+	disk->sim->counts.names_interrupted++;
+	if (job->type == DISK_JOB_PREPARE)
+		interrupt_prepare(disk, job);
+	else if (file == NULL || sim_random_below(&disk->sim->random_disk, 2) == 0)
+		return;
+	else if (job->type == DISK_JOB_RENAME)
+		platter_rename(&disk->platter, file, job->new_name);
+	else
+		platter_remove(&disk->platter, file);
+}
+
+/* Of two jobs in a lane only the first has begun: the second waits for its sync. */
+static void interrupt_lane(struct sim_disk *disk, unsigned lane, enum sim_crash how)
+{
+	const struct sim_job *first = NULL;
+	for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
+		const struct sim_job *slot = &disk->jobs[k];
+		if (slot->used && !slot->done && slot->job.lane == lane &&
+		    (first == NULL || slot->number < first->number))
+			first = slot;
+	}
+	if (first != NULL)
+		interrupt(disk, &first->job, how);
+}
+
+void sim_platter_crash(struct disk *base, enum sim_crash how)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct sim_random *random = &disk->sim->random_disk;
+	for (unsigned lane = 0; lane < DISK_LANES; lane++)
+		interrupt_lane(disk, lane, how);
+	memset(disk->jobs, 0, sizeof disk->jobs);
+	if (how == SIM_POWER_CUT)
+		platter_cut_power(&disk->platter, random);
+	else if (sim_random_below(random, 4) == 0)
+		platter_evict(&disk->platter, random);
+	heal_the_newest_record(disk);
+	sim_durable_restart(disk->sim, disk->member);
+}
+
+void sim_platter_each(struct disk *base,
+		      void (*visit)(void *arg, const char *name, const uint8_t *bytes, uint64_t size), void *arg)
+{
+	platter_visit_durable(&((struct sim_disk *)base)->platter, visit, arg);
+}
+
+/* The disk's interface -------------------------------------------------------------------------------- */
 
 static void disk_close(struct disk *base)
 {
@@ -115,16 +367,24 @@ static void disk_close(struct disk *base)
 
 static int disk_list(struct disk *base, void (*visit)(void *arg, const char *name, uint64_t size), void *arg)
 {
-	struct sim_disk *disk = (struct sim_disk *)base;
-	for (unsigned k = 0; k < FILES_MAX; k++)
-		if (disk->files[k].bytes != NULL)
-			visit(arg, disk->files[k].name, disk->files[k].size);
+	const struct platter *platter = &((const struct sim_disk *)base)->platter;
+	for (size_t k = 0; k < platter->n_files; k++)
+		if (platter->files[k]->name[0] != '\0')
+			visit(arg, platter->files[k]->name, platter->files[k]->size);
 	return 0;
 }
 
 static int64_t disk_read(struct disk *base, const char *name, uint64_t offset, uint8_t *buf, size_t len)
 {
-	const struct sim_file *file = disk_find((struct sim_disk *)base, name);
+	struct sim_disk *disk = (struct sim_disk *)base;
+	const struct platter_file *file = platter_find(&disk->platter, name);
+	if (faults_of(disk)->fail_reads > 0) {
+		faults_of(disk)->fail_reads--;
+		disk->excused = true;
+		disk->sim->counts.read_errors++;
+		sim_note(disk->sim, "%u disk: read of %s fails", disk->member + 1, name);
+		return -EIO;
+	}
 	if (file == NULL)
 		return -ENOENT;
 	if (offset >= file->size)
@@ -137,52 +397,101 @@ static int64_t disk_read(struct disk *base, const char *name, uint64_t offset, u
 
 static int disk_run(struct disk *base, const struct disk_job *job)
 {
-	return disk_execute((struct sim_disk *)base, job, false);
+	struct sim_disk *disk = (struct sim_disk *)base;
+	const struct sim_member *member = &disk->sim->members[disk->member];
+	bool was_dying = member->dying;
+	if (sim_member_operation(disk->sim, disk->member))
+		return execute(disk, job);
+	if (!was_dying)
+		interrupt(disk, job, member->doom.how);
+	return 0; /* nobody will see it */
 }
 
 static uint64_t disk_duration_us(struct sim_disk *disk)
 {
-	const struct sim_plan *plan = &disk->sim->plan;
-	if (!disk->sim->calm && sim_random_chance(&disk->sim->random, plan->stall))
-		return 1000000 + sim_random_below(&disk->sim->random, 2000000);
-	return plan->sync_min_us + sim_random_below(&disk->sim->random, plan->sync_max_us - plan->sync_min_us + 1);
+	struct sim *sim = disk->sim;
+	const struct sim_plan *plan = &sim->plan;
+	uint64_t duration = plan->sync_min_us + sim_random_below(&sim->random_disk, plan->sync_spread_us + 1);
+	if (!sim->calm && sim_random_chance(&sim->random_disk, plan->stall)) {
+		duration = 1000000 + sim_random_below(&sim->random_disk, 2000000);
+		sim->counts.disk_stalls++;
+	}
+	uint64_t stalled = faults_of(disk)->stall_until_us;
+	return stalled > sim->now_us + duration ? stalled - sim->now_us : duration;
+}
+
+static void schedule_end(struct sim_disk *disk, const struct sim_job *slot, uint64_t at_us)
+{
+	sim_schedule(disk->sim, at_us - disk->sim->now_us,
+		     (struct sim_event){.type = SIM_DISK,
+					.member = disk->member,
+					.life = disk->sim->members[disk->member].life,
+					.number = slot->number});
+}
+
+/* Jobs that a stall holds up end soon, in the order of their submission. */
+void sim_platter_calm(struct disk *base)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	uint64_t at_us = disk->sim->now_us;
+	for (uint64_t after = 0;;) {
+		struct sim_job *next = NULL;
+		for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
+			struct sim_job *slot = &disk->jobs[k];
+			if (slot->used && !slot->done && slot->number > after &&
+			    (next == NULL || slot->number < next->number))
+				next = slot;
+		}
+		if (next == NULL)
+			break;
+		after = next->number;
+		at_us += disk->sim->plan.sync_min_us;
+		schedule_end(disk, next, at_us);
+	}
+	for (unsigned lane = 0; lane < DISK_LANES; lane++)
+		disk->lane_free_us[lane] = at_us;
+}
+
+static struct sim_job *free_slot(struct sim_disk *disk)
+{
+	for (unsigned k = 0; k < DISK_JOBS_MAX; k++)
+		if (!disk->jobs[k].used)
+			return &disk->jobs[k];
+	return NULL;
 }
 
 static int disk_submit(struct disk *base, const struct disk_job *job)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
 	struct sim *sim = disk->sim;
-	for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
-		struct sim_job *slot = &disk->jobs[k];
-		if (slot->used)
-			continue;
-		uint64_t begin =
-			disk->lane_free_us[job->lane] > sim->now_us ? disk->lane_free_us[job->lane] : sim->now_us;
-		uint64_t end = begin + disk_duration_us(disk);
-		disk->lane_free_us[job->lane] = end;
-		*slot = (struct sim_job){
-			.used = true, .number = ++disk->next_number, .started_us = sim->now_us, .job = *job};
-		slot->order = slot->number;
-		sim_schedule(sim, end - sim->now_us,
-			     (struct sim_event){.type = SIM_DISK,
-						.member = disk->member,
-						.life = sim->members[disk->member].life,
-						.number = slot->number});
-		return 0;
-	}
-	return -EAGAIN;
+	struct sim_job *slot = free_slot(disk);
+	uint64_t *lane_free_us = &disk->lane_free_us[job->lane];
+	if (!sim_member_operation(sim, disk->member))
+		return 0; /* nobody will see it */
+	if (disk->error < 0)
+		return disk->error;
+	if (slot == NULL)
+		return -EAGAIN;
+	uint64_t begin = *lane_free_us > sim->now_us ? *lane_free_us : sim->now_us;
+	*lane_free_us = begin + disk_duration_us(disk);
+	*slot = (struct sim_job){.used = true,
+				 .number = ++disk->next_number,
+				 .started_us = sim_clock_us(sim, disk->member),
+				 .job = *job};
+	schedule_end(disk, slot, *lane_free_us);
+	return 0;
 }
 
-void sim_disk_event(struct disk *platter, uint64_t number)
+void sim_disk_event(struct disk *base, uint64_t number)
 {
-	struct sim_disk *disk = (struct sim_disk *)platter;
+	struct sim_disk *disk = (struct sim_disk *)base;
 	for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
 		struct sim_job *slot = &disk->jobs[k];
 		if (!slot->used || slot->done || slot->number != number)
 			continue;
-		int r = disk_execute(disk, &slot->job, false);
-		raft_assert(r == 0);
+		slot->error = execute(disk, &slot->job);
 		slot->done = true;
+		slot->ended_us = sim_clock_us(disk->sim, disk->member);
 	}
 }
 
@@ -194,12 +503,13 @@ static size_t disk_take(struct disk *base, struct disk_completion *ret, size_t m
 		struct sim_job *first = NULL;
 		for (unsigned k = 0; k < DISK_JOBS_MAX; k++)
 			if (disk->jobs[k].used && disk->jobs[k].done &&
-			    (first == NULL || disk->jobs[k].order < first->order))
+			    (first == NULL || disk->jobs[k].number < first->number))
 				first = &disk->jobs[k];
 		if (first == NULL)
 			break;
 		ret[n++] = (struct disk_completion){.ticket = first->job.ticket,
-						    .duration_us = disk->sim->now_us - first->started_us};
+						    .error = first->error,
+						    .duration_us = first->ended_us - first->started_us};
 		first->used = false;
 	}
 	return n;
@@ -214,13 +524,12 @@ static int disk_fd(struct disk *base)
 static uint64_t disk_oldest_age(struct disk *base)
 {
 	const struct sim_disk *disk = (const struct sim_disk *)base;
+	uint64_t now_us = sim_clock_us(disk->sim, disk->member);
 	uint64_t age = 0;
 	for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
 		const struct sim_job *slot = &disk->jobs[k];
-		if (!slot->used || slot->done || slot->job.lane != DISK_LANE_LOG)
-			continue;
-		if (disk->sim->now_us - slot->started_us > age)
-			age = disk->sim->now_us - slot->started_us;
+		if (slot->used && !slot->done && slot->job.lane == DISK_LANE_LOG && now_us - slot->started_us > age)
+			age = now_us - slot->started_us;
 	}
 	return age;
 }
@@ -246,36 +555,19 @@ struct disk *sim_platter_new(struct sim *sim, unsigned member)
 	return &disk->base;
 }
 
-void sim_platter_free(struct disk *platter)
+void sim_platter_free(struct disk *base)
 {
-	struct sim_disk *disk = (struct sim_disk *)platter;
-	for (unsigned k = 0; k < FILES_MAX; k++)
-		free(disk->files[k].bytes);
+	struct sim_disk *disk = (struct sim_disk *)base;
+	platter_fini(&disk->platter);
 	free(disk);
 }
 
-struct disk *sim_platter_open(struct disk *platter)
+struct disk *sim_platter_open(struct disk *base)
 {
-	struct sim_disk *disk = (struct sim_disk *)platter;
+	struct sim_disk *disk = (struct sim_disk *)base;
 	memset(disk->jobs, 0, sizeof disk->jobs);
 	memset(disk->lane_free_us, 0, sizeof disk->lane_free_us);
-	return platter;
-}
-
-void sim_platter_crash(struct disk *platter)
-{
-	struct sim_disk *disk = (struct sim_disk *)platter;
-	/* Of two writes in the lane only the first has begun: the second waits for its sync. */
-	for (unsigned lane = 0; lane < DISK_LANES; lane++) {
-		struct sim_job *first = NULL;
-		for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
-			struct sim_job *slot = &disk->jobs[k];
-			if (slot->used && !slot->done && slot->job.lane == lane &&
-			    (first == NULL || slot->order < first->order))
-				first = slot;
-		}
-		if (first != NULL)
-			(void)disk_execute(disk, &first->job, true);
-	}
-	memset(disk->jobs, 0, sizeof disk->jobs);
+	disk->error = 0;
+	disk->excused = false;
+	return base;
 }

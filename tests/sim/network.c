@@ -1,4 +1,8 @@
-/* Frames between members: lost, doubled, reordered by their delays, cut off by partitions. */
+/*
+ * Frames between members: lost, doubled, late, corrupted, cut off, held back by a cut link until it opens again, dropped by a
+ * full queue, and sent again long after; and what the transports say about connections, late or not at all.
+ */
+#include "durable.h"
 #include "sim.h"
 
 #include "daemon/assert.h"
@@ -8,6 +12,27 @@
 #include <string.h>
 
 #define INBOX_MAX 1024u
+#define ARCHIVE_MAX 64u
+#define GARBAGE_MAX 300u
+
+struct sim_frame {
+	unsigned from;
+	unsigned to;
+	unsigned life; /* of the sender */
+	uint8_t *data; /* owned */
+	size_t len;
+};
+
+struct sim_network {
+	unsigned cuts[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* how many faults cut the link from row to column */
+	unsigned queued[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* frames that were sent and not yet received */
+	struct sim_frame archive[ARCHIVE_MAX];		   /* frames of any time, to be sent again */
+};
+
+struct sim_arrival {
+	struct transport_event event; /* a frame's data are owned */
+	unsigned from;		      /* of a frame */
+};
 
 struct sim_transport {
 	struct transport base;
@@ -15,19 +40,197 @@ struct sim_transport {
 	unsigned member;
 	uint8_t *prepared;
 	size_t prepared_len;
-	struct transport_event inbox[INBOX_MAX]; /* a ring; frames are owned */
+	uint64_t dropped[SIM_MEMBERS_MAX];
+	struct sim_arrival inbox[INBOX_MAX]; /* a ring */
 	unsigned head, count;
 	uint8_t *current; /* the frame handed out last */
 };
 
-static void transport_close(struct transport *base)
+void sim_network_new(struct sim *sim)
 {
-	struct sim_transport *transport = (struct sim_transport *)base;
-	for (unsigned k = 0; k < transport->count; k++)
-		free((void *)(uintptr_t)transport->inbox[(transport->head + k) % INBOX_MAX].data);
-	free(transport->prepared);
-	free(transport->current);
-	free(transport);
+	sim->network = calloc(1, sizeof *sim->network);
+	raft_assert(sim->network != NULL);
+}
+
+void sim_network_free(struct sim *sim)
+{
+	for (unsigned k = 0; k < ARCHIVE_MAX; k++)
+		free(sim->network->archive[k].data);
+	free(sim->network);
+}
+
+/* Links ----------------------------------------------------------------------------------------------- */
+
+static bool is_in(uint64_t links, unsigned from, unsigned to)
+{
+	return (links & SIM_LINK_BIT(from, to)) != 0;
+}
+
+void sim_network_cut(struct sim *sim, uint64_t links, bool cut)
+{
+	unsigned n = (unsigned)sim->plan.members;
+	for (unsigned from = 0; from < n; from++)
+		for (unsigned to = 0; to < n; to++) {
+			unsigned *cuts = &sim->network->cuts[from][to];
+			if (!is_in(links, from, to))
+				continue;
+			raft_assert(cut || *cuts > 0);
+			*cuts = cut ? *cuts + 1 : *cuts - 1;
+		}
+	sim->counts.cuts += cut;
+}
+
+void sim_network_heal(struct sim *sim)
+{
+	memset(sim->network->cuts, 0, sizeof sim->network->cuts);
+}
+
+/* What transports say about connections ---------------------------------------------------------------- */
+
+void sim_network_peer_event(struct sim *sim, unsigned member, unsigned peer, bool up, uint64_t delay_us)
+{
+	sim_schedule(sim, delay_us,
+		     (struct sim_event){.type = SIM_LINK,
+					.member = member,
+					.life = sim->members[member].life,
+					.number = peer + 1,
+					.flag = up});
+}
+
+/* Soon, seconds later, twice, or never. */
+static void tell(struct sim *sim, unsigned member, unsigned peer, bool up)
+{
+	struct sim_random *random = &sim->random_network;
+	if (member == peer || !sim->members[member].up || sim_random_chance(random, sim->plan.peer_silence))
+		return;
+	uint64_t delay = 100 + sim_random_below(random, sim_random_below(random, 8) == 0 ? 3000000 : 5000);
+	sim_network_peer_event(sim, member, peer, up, delay);
+	if (sim_random_below(random, 16) == 0)
+		sim_network_peer_event(sim, member, peer, up, delay + sim_random_below(random, 1000000));
+}
+
+void sim_network_member_starts(struct sim *sim, unsigned member)
+{
+	for (unsigned k = 0; k < sim->plan.members; k++) {
+		if (!sim->members[k].up)
+			continue;
+		tell(sim, member, k, true);
+		tell(sim, k, member, true);
+	}
+}
+
+void sim_network_member_ends(struct sim *sim, unsigned member)
+{
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		tell(sim, k, member, false);
+}
+
+/* Sending --------------------------------------------------------------------------------------------- */
+
+static void put(struct sim *sim, const struct sim_frame *frame, uint64_t delay_us)
+{
+	uint8_t *copy = malloc(frame->len + 1); /* a frame may be empty */
+	raft_assert(copy != NULL);
+	memcpy(copy, frame->data, frame->len);
+	sim->network->queued[frame->from][frame->to]++;
+	sim_schedule(sim, delay_us,
+		     (struct sim_event){.type = SIM_FRAME,
+					.member = frame->to,
+					.life = frame->life,
+					.number = frame->from,
+					.data = copy,
+					.len = frame->len});
+}
+
+static uint64_t draw_delay(struct sim *sim)
+{
+	const struct sim_plan *plan = &sim->plan;
+	struct sim_random *random = &sim->random_network;
+	uint64_t delay = plan->delay_min_us + sim_random_below(random, plan->delay_spread_us + 1);
+	if (sim->calm || !sim_random_chance(random, plan->late))
+		return delay;
+	sim->counts.frames_late++;
+	return 200000 + sim_random_below(random, 10000000);
+}
+
+static void archive(struct sim *sim, const struct sim_frame *frame)
+{
+	struct sim_random *random = &sim->random_network;
+	if (sim_random_below(random, 32) != 0)
+		return;
+	struct sim_frame *slot = &sim->network->archive[sim_random_below(random, ARCHIVE_MAX)];
+	free(slot->data);
+	*slot = *frame;
+	slot->data = malloc(frame->len + 1);
+	raft_assert(slot->data != NULL);
+	memcpy(slot->data, frame->data, frame->len);
+}
+
+void sim_network_replay(struct sim *sim, struct sim_random *random)
+{
+	for (unsigned k = 0; k < 8; k++) {
+		const struct sim_frame *frame = &sim->network->archive[sim_random_below(random, ARCHIVE_MAX)];
+		if (frame->data == NULL)
+			continue;
+		sim->counts.frames_replayed++;
+		put(sim, frame, sim_random_below(random, 100000));
+	}
+}
+
+static void put_corrupted(struct sim *sim, const struct sim_frame *frame)
+{
+	struct sim_random *random = &sim->random_network;
+	uint64_t flips = 1 + sim_random_below(random, 4);
+	for (uint64_t k = 0; k < flips; k++) {
+		uint64_t at = sim_random_below(random, frame->len);
+		frame->data[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
+	}
+	sim->counts.frames_corrupted++;
+	put(sim, frame, draw_delay(sim));
+}
+
+/* Random bytes, or the beginning of a frame, or one with a tail of random bytes. */
+static void put_garbage(struct sim *sim, const struct sim_frame *frame)
+{
+	struct sim_random *random = &sim->random_network;
+	uint8_t bytes[2 * GARBAGE_MAX];
+	struct sim_frame garbage = *frame;
+	size_t kept = 0;
+	garbage.data = bytes;
+	garbage.len = sim_random_below(random, GARBAGE_MAX);
+	if (sim_random_below(random, 3) != 0) {
+		kept = frame->len < GARBAGE_MAX ? frame->len : GARBAGE_MAX;
+		memcpy(bytes, frame->data, kept);
+		garbage.len = sim_random_below(random, 2) == 0 ? sim_random_below(random, kept) : kept + garbage.len;
+	}
+	for (size_t k = kept; k < garbage.len; k++)
+		bytes[k] = (uint8_t)sim_random_u64(random);
+	sim->counts.frames_garbage++;
+	put(sim, &garbage, draw_delay(sim));
+}
+
+/* Everything that may happen to a frame on its way. */
+static void transmit(struct sim *sim, const struct sim_frame *frame)
+{
+	const struct sim_plan *plan = &sim->plan;
+	struct sim_random *random = &sim->random_network;
+	if (sim->calm) {
+		put(sim, frame, draw_delay(sim));
+		return;
+	}
+	archive(sim, frame);
+	if (sim_random_chance(random, plan->duplication)) {
+		sim->counts.frames_doubled++;
+		put(sim, frame, draw_delay(sim));
+	}
+	if (sim_random_chance(random, plan->garbage))
+		put_garbage(sim, frame);
+	if (sim_random_chance(random, plan->loss))
+		sim->counts.frames_lost++;
+	else if (sim_random_chance(random, plan->corruption))
+		put_corrupted(sim, frame);
+	else
+		put(sim, frame, draw_delay(sim));
 }
 
 static uint8_t *transport_prepare(struct transport *base, size_t len)
@@ -40,38 +243,34 @@ static uint8_t *transport_prepare(struct transport *base, size_t len)
 	return transport->prepared;
 }
 
-static void transport_put(struct sim_transport *transport, unsigned to)
-{
-	struct sim *sim = transport->sim;
-	const struct sim_plan *plan = &sim->plan;
-	uint64_t delay =
-		plan->delay_min_us + sim_random_below(&sim->random, plan->delay_max_us - plan->delay_min_us + 1);
-	uint8_t *copy = malloc(transport->prepared_len);
-	raft_assert(copy != NULL);
-	memcpy(copy, transport->prepared, transport->prepared_len);
-	sim_schedule(sim, delay,
-		     (struct sim_event){.type = SIM_FRAME,
-					.member = to,
-					.number = transport->member,
-					.data = copy,
-					.len = transport->prepared_len});
-}
-
 static int transport_send(struct transport *base, uint64_t peer)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
 	struct sim *sim = transport->sim;
-	raft_assert(transport->prepared != NULL && peer >= 1 && peer <= sim->plan.n_members);
+	raft_assert(transport->prepared != NULL && peer >= 1 && peer <= sim->plan.members);
 	unsigned to = (unsigned)peer - 1;
-	bool lost = !sim->calm && sim_random_chance(&sim->random, sim->plan.loss);
-	if (!lost)
-		transport_put(transport, to);
-	if (!sim->calm && sim_random_chance(&sim->random, sim->plan.duplication))
-		transport_put(transport, to);
+	struct sim_frame frame = {.from = transport->member,
+				  .to = to,
+				  .life = sim->members[transport->member].life,
+				  .data = transport->prepared,
+				  .len = transport->prepared_len};
+	uint64_t room = sim->calm ? INBOX_MAX : sim->plan.queue_frames;
+	if (!sim_member_operation(sim, transport->member))
+		return 0; /* nobody will see it */
+	sim_check_frame(sim, frame.from, to, frame.data, frame.len);
+	bool full = sim->network->queued[frame.from][to] >= room;
+	if (full) {
+		transport->dropped[to]++;
+		sim->counts.queue_overflows++;
+	} else {
+		transmit(sim, &frame);
+	}
 	free(transport->prepared);
 	transport->prepared = NULL;
-	return 0;
+	return full ? -EAGAIN : 0;
 }
+
+/* Receiving ------------------------------------------------------------------------------------------- */
 
 static int transport_receive(struct transport *base, struct transport_event *ret_event)
 {
@@ -80,8 +279,12 @@ static int transport_receive(struct transport *base, struct transport_event *ret
 	transport->current = NULL;
 	if (transport->count == 0)
 		return 0;
-	*ret_event = transport->inbox[transport->head];
-	transport->current = (uint8_t *)(uintptr_t)ret_event->data;
+	const struct sim_arrival *arrival = &transport->inbox[transport->head];
+	*ret_event = arrival->event;
+	if (arrival->event.type == TRANSPORT_FRAME) {
+		transport->current = (uint8_t *)(uintptr_t)arrival->event.data;
+		transport->sim->network->queued[arrival->from][transport->member]--;
+	}
 	transport->head = (transport->head + 1) % INBOX_MAX;
 	transport->count--;
 	return 1;
@@ -100,9 +303,20 @@ static bool transport_pending(struct transport *base)
 
 static bool transport_peer_stats(struct transport *base, uint64_t peer, struct transport_peer_stats *ret)
 {
-	(void)base;
-	*ret = (struct transport_peer_stats){.id = peer, .connected = true};
+	const struct sim_transport *transport = (const struct sim_transport *)base;
+	*ret = (struct transport_peer_stats){
+		.id = peer, .connected = true, .dropped_frames = transport->dropped[peer - 1]};
 	return true;
+}
+
+static void transport_close(struct transport *base)
+{
+	struct sim_transport *transport = (struct sim_transport *)base;
+	struct transport_event event;
+	while (transport_receive(base, &event) != 0)
+		;
+	free(transport->prepared);
+	free(transport);
 }
 
 static const struct transport_ops sim_transport_ops = {
@@ -125,17 +339,59 @@ struct transport *sim_transport_new(struct sim *sim, unsigned member)
 	return &transport->base;
 }
 
-void sim_transport_deliver(struct transport *base, struct sim_event *event)
+/* False: the frame is gone, or waits for the link to open again. */
+static bool link_passes(struct sim *sim, const struct sim_event *event)
 {
-	struct sim_transport *transport = (struct sim_transport *)base;
-	if (transport->count == INBOX_MAX) {
-		free(event->data);
+	struct sim_random *random = &sim->random_network;
+	unsigned from = (unsigned)event->number;
+	if (sim->network->cuts[from][event->member] == 0 && sim->members[event->member].up)
+		return true;
+	if (sim->members[event->member].up && sim_random_chance(random, sim->plan.hold)) {
+		sim->counts.frames_held++;
+		sim_schedule(sim, 1000 + sim_random_below(random, 200000), *event);
+		return false;
+	}
+	sim->counts.frames_cut++;
+	sim->network->queued[from][event->member]--;
+	free(event->data);
+	return false;
+}
+
+static void deliver(struct sim *sim, const struct sim_arrival *arrival, unsigned member)
+{
+	struct sim_transport *transport = (struct sim_transport *)sim->members[member].transport;
+	if (transport->count < INBOX_MAX) {
+		transport->inbox[(transport->head + transport->count++) % INBOX_MAX] = *arrival;
 		return;
 	}
-	struct transport_event *slot = &transport->inbox[(transport->head + transport->count++) % INBOX_MAX];
-	if (event->type == SIM_FRAME)
-		*slot = (struct transport_event){.type = TRANSPORT_FRAME, .data = event->data, .len = event->len};
-	else
-		*slot = (struct transport_event){.type = event->flag ? TRANSPORT_PEER_UP : TRANSPORT_PEER_DOWN,
-						 .peer = event->number};
+	if (arrival->event.type == TRANSPORT_FRAME) {
+		sim->counts.queue_overflows++;
+		sim->network->queued[arrival->from][member]--;
+		free((void *)(uintptr_t)arrival->event.data);
+	}
+}
+
+void sim_network_event(struct sim *sim, const struct sim_event *event)
+{
+	const struct sim_member *member = &sim->members[event->member];
+	struct sim_arrival arrival = {.from = (unsigned)event->number};
+	if (event->type == SIM_FRAME) {
+		if (!link_passes(sim, event))
+			return;
+		if (event->life != sim->members[arrival.from].life)
+			sim->counts.frames_of_earlier_lives++;
+		arrival.event =
+			(struct transport_event){.type = TRANSPORT_FRAME, .data = event->data, .len = event->len};
+	} else {
+		if (!member->up || member->life != event->life)
+			return;
+		if (event->flag)
+			sim->counts.peers_up++;
+		else
+			sim->counts.peers_down++;
+		arrival.event = (struct transport_event){.type = event->flag ? TRANSPORT_PEER_UP : TRANSPORT_PEER_DOWN,
+							 .peer = event->number};
+	}
+	deliver(sim, &arrival, event->member);
+	sim_member_turn(sim, event->member);
 }

@@ -2,64 +2,59 @@
  * The deterministic simulator: a whole cluster in one thread, on virtual time, over a simulated disk and network, from one
  * seed. It links the very objects of raft, storage, replicator and kv that raftd runs.
  *
- *   sim.h       the world: time, randomness, the queue of events, the faults drawn from the seed
+ *   plan.h      what decides about a run: parameters and faults, drawn from the seed or read from a replay file
+ *   sim.h       the world: time, randomness, the queue of events
+ *   run.c       one run: start, events, faults, calm
+ *   trace.c     events as text
+ *   faults.c    what each kind of fault does
  *   disk.c      a member's simulated disk: what is not synced is lost at a crash, in any subset of sectors
  *   network.c   frames between members: lost, doubled, reordered, delayed, partitioned
  *   cluster.c   members: start, crash, pause, wake-ups
  *   check.c     invariants after every step, and what clients may have seen
  *   client.c    clients with sessions that retry
- *   main.c      options, the fault schedule, the verdict
+ *   jobs.c      runs in processes of their own, verdicts
+ *   shrink.c    the smallest plan that still fails
+ *   main.c      options
  */
 #ifndef RAFT_KV_SIM_H
 #define RAFT_KV_SIM_H
 
 #include "daemon/replicator/replica.h"
 #include "kv/store.h"
+#include "durable.h"
+#include "plan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <xxhash.h>
 
-#define SIM_MEMBERS_MAX 7u
 #define SIM_CLIENTS_MAX 8u
 #define SIM_KEYS 5u
+#define SIM_KEY_SIZE 8u
+#define SIM_VALUE_MAX 8192u
+#define SIM_COMMAND_MAX 8448u	/* a value with key and header */
+#define SIM_PROPOSAL_MAX 32768u /* commands of one proposal */
 #define SIM_SECTOR 512u
 
 struct sim;
 
-/* One number generator for the whole world: splitmix64. */
+/* A number generator: splitmix64. At most one draw in a full expression: C leaves the order of two open, compilers differ. */
 struct sim_random {
 	uint64_t state;
 };
 uint64_t sim_random_u64(struct sim_random *random);
 uint64_t sim_random_below(struct sim_random *random, uint64_t bound);
-bool sim_random_chance(struct sim_random *random, uint32_t per_million);
-
-/* What the seed decides about a run. */
-struct sim_plan {
-	unsigned n_members;
-	unsigned n_clients;
-	uint64_t delay_min_us, delay_max_us;			     /* of a frame */
-	uint32_t loss, duplication;				     /* per million */
-	uint64_t sync_min_us, sync_max_us;			     /* of a disk write */
-	uint32_t stall;						     /* a sync takes seconds: per million */
-	uint64_t crash_every_us, partition_every_us, pause_every_us; /* mean time between faults; 0: never */
-	uint64_t span_us;					     /* of the time with faults */
-	uint64_t heartbeat_us, election_min_us, election_max_us;
-};
+bool sim_random_chance(struct sim_random *random, uint64_t per_million);
 
 enum sim_event_type {
-	SIM_FRAME,   /* a frame arrives at member */
-	SIM_LINK,    /* the connection of member to peer `number` opened (flag) or closed */
-	SIM_DISK,    /* a job of member's disk is done */
-	SIM_WAKE,    /* member's deadline */
-	SIM_CLIENT,  /* client `member` does its next thing */
-	SIM_ANSWER,  /* an answer reaches client `member` */
-	SIM_FAULT,   /* the schedule of faults: `number` says which */
-	SIM_RESTART, /* member starts again */
-	SIM_RESUME,  /* member's pause ends */
-	SIM_HEAL,    /* partition `number` ends */
+	SIM_FRAME,  /* a frame arrives at member */
+	SIM_LINK,   /* the connection of member to peer `number` opened (flag) or closed */
+	SIM_DISK,   /* a job of member's disk is done */
+	SIM_WAKE,   /* member's deadline */
+	SIM_CLIENT, /* client `member` does its next thing */
+	SIM_ANSWER, /* an answer reaches client `member` */
+	SIM_FAULT,  /* a fault goes on or ends; what the event's fields mean is known to faults.c alone */
 };
 
 struct sim_event {
@@ -78,107 +73,190 @@ struct sim_member {
 	uint64_t id;
 	bool up;
 	bool paused;
+	bool lost; /* its disk is damaged so that it refuses to start: down until the end */
 	unsigned life;
 	struct disk *disk_files; /* survives lives: the simulated platter */
 	struct replica *replica;
 	struct kv_store *store;
 	struct transport *transport;
-	void *machine; /* owned; what the state machine's functions get */
-	uint64_t wake_us;
-	struct raft_status before;
+	void *machine;	  /* owned; what the state machine's functions get */
+	uint64_t wake_us; /* of its own clock */
+	struct sim_clock clock;
+	struct sim_disk_faults disk_faults;
+	struct sim_doom doom;
+	bool dying;	 /* in this turn: what it still does has no effect */
+	bool expendable; /* may lose its data: never more than a minority of a run */
+	uint64_t slow_until_us, slow_us, busy_until_us;
 };
 
-/* A request as its client sees it. */
-struct sim_client {
-	unsigned id;
-	uint64_t session;  /* 0: not registered */
-	uint64_t sequence; /* of the request under way */
-	unsigned target;   /* member it talks to */
-	uint64_t attempt;  /* tells answers of earlier attempts apart */
-	bool busy;
-	bool is_read;
-	unsigned key;
-	uint64_t value; /* unique; what the write writes */
-	uint64_t invoked_us;
-	uint64_t floor; /* revision that a read must reach: known before it was invoked */
-	uint64_t done;	/* requests answered */
+#define SIM_FAILURE_MAX 400u
+
+/* How a run went. It may lie in memory shared with the process that judges: it is always up to date. */
+struct sim_result {
+	uint64_t now_us;
+	bool done;
+	char failure[SIM_FAILURE_MAX]; /* from sim_fail(); empty: none, or the process died of something else */
+	struct sim_counts counts;
+	uint64_t history; /* the hash of everything that happened */
 };
 
-struct sim_committed {
-	uint64_t term;
-	uint64_t known_term; /* of the first member that applied it: it was committed in this term or before */
-	uint64_t hash;	     /* of type and data */
-	uint64_t state_hash; /* of the store after it; 0: not known */
-};
+#define SIM_BEGIN_US 1000000u /* the virtual time at which a run begins */
 
 struct sim {
 	struct sim_plan plan;
-	struct sim_random random;
+	struct sim_result *result;
+	/* Separate, so that leaving out one fault disturbs the rest little. Faults use only their own numbers. */
+	struct sim_random random_network, random_disk, random_client, random_member;
 	uint64_t now_us;
 	uint64_t next_order;
 	struct sim_event *heap;
 	size_t heap_len, heap_capacity;
 	struct sim_member members[SIM_MEMBERS_MAX];
-	bool cut[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* frames from row to column are lost */
-	struct sim_client clients[SIM_CLIENTS_MAX];
-	bool calm; /* no more faults */
+	struct sim_network *network; /* network.c */
+	struct sim_client *clients;  /* plan.clients of them */
+	bool calm;		     /* no more faults */
+	bool silent;		     /* nor new requests */
 	bool trace;
 
-	/* What must hold, across the whole run. */
-	struct sim_committed *committed; /* by index */
-	uint64_t committed_capacity;
-	uint64_t committed_last;
-	uint64_t leader_of_term_capacity;
-	uint64_t *leader_of_term;
-	uint64_t acknowledged[SIM_KEYS]; /* highest revision of each key that any client has seen */
+	struct sim_checks *checks; /* what must hold, across the whole run: check.h */
+	uint64_t acknowledged;	   /* highest index that any client has seen the effect of */
 	uint64_t next_value;
 
 	XXH3_state_t *history;
-	uint64_t n_events, n_crashes, n_partitions, n_pauses, n_answers, n_elections;
+	struct sim_history *requests; /* what clients asked and were told: history.h */
+	struct sim_counts counts;
 };
 
 /* World: world.c */
 void sim_schedule(struct sim *sim, uint64_t delay_us, struct sim_event event);
-bool sim_next(struct sim *sim, struct sim_event *ret_event);
+uint64_t sim_next_us(const struct sim *sim); /* of the next event; UINT64_MAX: none */
+void sim_next(struct sim *sim, struct sim_event *ret_event);
+void sim_trace_event(struct sim *sim,
+		     const struct sim_event *event); /* trace.c: into the history, readable on demand */
 void sim_note(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3))); /* into the history */
 void sim_fail(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+/* One run: run.c. Ends the process when something does not hold. */
+void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace);
+
+/* Faults: faults.c. The first returns 1, or 0 when the state of the world left it nothing to do. */
+int sim_fault_run(struct sim *sim, const struct sim_fault *fault);
+void sim_fault_event(struct sim *sim, const struct sim_event *event); /* SIM_FAULT: a fault goes on or ends */
+void sim_faults_calm(struct sim *sim); /* ends every lasting fault; members that may restart do */
+
+void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* unless it starts before */
 
 /* Disk: disk.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
 void sim_platter_free(struct disk *platter);
 struct disk *sim_platter_open(struct disk *platter);
-void sim_platter_crash(struct disk *platter);		 /* what was not synced is lost in any subset of sectors */
+void sim_platter_crash(struct disk *platter, enum sim_crash how);
+bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false: nothing there that may rot */
+void sim_platter_wipe(struct disk *platter);
+void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
+bool sim_platter_damaged(const struct disk *platter);
+bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
 void sim_disk_event(struct disk *platter, uint64_t job); /* a job is done */
+/* What a power cut would leave at least, undamaged. Bytes and names live until the next call, or the next change of the disk. */
+void sim_platter_each(struct disk *platter,
+		      void (*visit)(void *arg, const char *name, const uint8_t *bytes, uint64_t size), void *arg);
 
-/* Network: network.c */
+/* Network: network.c. A set of links: one bit for each pair of sender and receiver. */
+#define SIM_LINK_BIT(from, to) ((uint64_t)1 << ((from)*SIM_MEMBERS_MAX + (to)))
+void sim_network_new(struct sim *sim);
+void sim_network_free(struct sim *sim);
+void sim_network_event(struct sim *sim, const struct sim_event *event); /* SIM_FRAME, SIM_LINK; takes the data */
+void sim_network_cut(struct sim *sim, uint64_t links, bool cut);	/* or heal what was cut before */
+void sim_network_heal(struct sim *sim);					/* all links */
+void sim_network_replay(struct sim *sim, struct sim_random *random);	/* frames of long ago */
+void sim_network_member_starts(struct sim *sim, unsigned member);
+void sim_network_member_ends(struct sim *sim, unsigned member);
+void sim_network_peer_event(struct sim *sim, unsigned member, unsigned peer, bool up, uint64_t delay_us);
 struct transport *sim_transport_new(struct sim *sim, unsigned member);
-void sim_transport_deliver(struct transport *transport, struct sim_event *event); /* takes event->data */
+
+/* Clocks: clock.c */
+uint64_t sim_clock_us(const struct sim *sim, unsigned member);	    /* monotonic */
+uint64_t sim_clock_wall_ms(const struct sim *sim, unsigned member); /* may be set back */
+uint64_t sim_clock_until(const struct sim *sim, unsigned member, uint64_t local_us);
+void sim_clock_set(struct sim *sim, unsigned member, int64_t drift_ppm, uint64_t leap_us);
+void sim_clock_reset(struct sim *sim, unsigned member);
 
 /* Members: cluster.c */
 void sim_member_start(struct sim *sim, unsigned member);
-void sim_member_crash(struct sim *sim, unsigned member);
+void sim_member_crash(struct sim *sim, unsigned member, enum sim_crash how);
 void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then invariants */
+void sim_member_transfer(struct sim *sim, unsigned member, uint64_t target);
+bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member);
 
-/* A request of a client to a member; the answer comes as SIM_ANSWER, or never. */
+/* A request of a client to a member; its answer, if any, comes as SIM_ANSWER with the same ticket. The k-th command of a
+ * proposal has ticket first_ticket + k. */
 struct sim_answer {
-	uint64_t attempt;
-	int result; /* 0, or an enum replicator_result */
+	uint64_t ticket;
+	int result;	 /* 0, or an enum replicator_result */
+	unsigned leader; /* of a result: who leads, number + 1; 0: the member does not know */
 	uint8_t status;
-	uint64_t revision;
-	uint64_t value;
+	uint64_t revision; /* a read: of the key; 0: there is none */
+	uint64_t value;	   /* a read: the first bytes of the value */
+	uint64_t place;	   /* a read: index of the last entry applied before */
 };
-void sim_member_write(struct sim *sim, unsigned member, unsigned client, const uint8_t *command, uint32_t size);
-void sim_member_read(struct sim *sim, unsigned member, unsigned client, unsigned key);
+void sim_member_write(struct sim *sim, unsigned member, uint64_t first_ticket,
+		      const struct replicator_command *commands, uint32_t n);
+void sim_member_read(struct sim *sim, unsigned member, uint64_t ticket);
 
-/* Clients: client.c */
-void sim_client_next(struct sim *sim, unsigned client);
+/* A ticket says who waits: client, key of a read, and a number that the client chose. Never 0. */
+static inline uint64_t sim_ticket_write(unsigned client, uint64_t number)
+{
+	return ((uint64_t)client + 1) << 56 | number;
+}
+
+static inline uint64_t sim_ticket_read(unsigned client, uint64_t number, unsigned key)
+{
+	return sim_ticket_write(client, number) | ((uint64_t)key + 1) << 48;
+}
+
+static inline unsigned sim_ticket_client(uint64_t ticket)
+{
+	return (unsigned)(ticket >> 56) - 1;
+}
+
+static inline bool sim_ticket_reads(uint64_t ticket)
+{
+	return (ticket >> 48 & 0xff) != 0;
+}
+
+static inline unsigned sim_ticket_key(uint64_t ticket)
+{
+	return (unsigned)(ticket >> 48 & 0xff) - 1;
+}
+
+static inline uint64_t sim_ticket_number(uint64_t ticket)
+{
+	return ticket & 0xffffffffffffu;
+}
+
+/* Clients: client.c, client_request.c */
+void sim_clients_begin(struct sim *sim);
+void sim_clients_end(struct sim *sim);
+void sim_client_event(struct sim *sim, unsigned client); /* SIM_CLIENT */
 void sim_client_answer(struct sim *sim, unsigned client, const struct sim_answer *answer);
-void sim_key_name(unsigned key, uint8_t name[8]);
+void sim_client_replan(struct sim *sim, unsigned client); /* its requests have changed */
+void sim_clients_calm(struct sim *sim);			  /* whoever is idle goes on */
+void sim_clients_silence(struct sim *sim);		  /* they ask nothing new; what is under way goes on */
+void sim_clients_check_calm(struct sim *sim);		  /* everything was answered */
+void sim_key_name(unsigned key, uint8_t name[SIM_KEY_SIZE]);
 
-/* Invariants: check.c */
-void sim_check_member(struct sim *sim, unsigned member);
+/* Invariants: check.h says what is where; durable.h has what disk.c and network.c tell. */
+void sim_checks_new(struct sim *sim); /* before the first member starts */
+void sim_checks_free(struct sim *sim);
+void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
+void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
-void sim_check_calm(struct sim *sim); /* all members equal */
+void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
+			  struct kv_reply reply);
+/* A client was told that its write took effect at the revision. */
+void sim_sessions_acknowledged(struct sim *sim, uint64_t session, uint64_t sequence, uint64_t revision);
+bool sim_sessions_full(const struct sim *sim); /* a session may have expired */
+void sim_check_calm(struct sim *sim);	       /* all members equal */
 
 #endif

@@ -24,7 +24,7 @@ uint64_t sim_random_below(struct sim_random *random, uint64_t bound)
 	return sim_random_u64(random) % bound;
 }
 
-bool sim_random_chance(struct sim_random *random, uint32_t per_million)
+bool sim_random_chance(struct sim_random *random, uint64_t per_million)
 {
 	return sim_random_below(random, 1000000) < per_million;
 }
@@ -32,13 +32,6 @@ bool sim_random_chance(struct sim_random *random, uint32_t per_million)
 static bool event_before(const struct sim_event *a, const struct sim_event *b)
 {
 	return a->time_us != b->time_us ? a->time_us < b->time_us : a->order < b->order;
-}
-
-static void heap_swap(struct sim_event *a, struct sim_event *b)
-{
-	struct sim_event swap = *a;
-	*a = *b;
-	*b = swap;
 }
 
 void sim_schedule(struct sim *sim, uint64_t delay_us, struct sim_event event)
@@ -50,57 +43,61 @@ void sim_schedule(struct sim *sim, uint64_t delay_us, struct sim_event event)
 	}
 	event.time_us = sim->now_us + delay_us;
 	event.order = sim->next_order++;
-	size_t k = sim->heap_len++;
-	sim->heap[k] = event;
-	while (k > 0 && event_before(&sim->heap[k], &sim->heap[(k - 1) / 2])) {
-		heap_swap(&sim->heap[k], &sim->heap[(k - 1) / 2]);
-		k = (k - 1) / 2;
+	size_t hole = sim->heap_len++;
+	while (hole > 0 && event_before(&event, &sim->heap[(hole - 1) / 2])) {
+		sim->heap[hole] = sim->heap[(hole - 1) / 2];
+		hole = (hole - 1) / 2;
 	}
+	sim->heap[hole] = event;
 }
 
-bool sim_next(struct sim *sim, struct sim_event *ret_event)
+uint64_t sim_next_us(const struct sim *sim)
 {
-	if (sim->heap_len == 0)
-		return false;
+	return sim->heap_len == 0 ? UINT64_MAX : sim->heap[0].time_us;
+}
+
+void sim_next(struct sim *sim, struct sim_event *ret_event)
+{
+	raft_assert(sim->heap_len > 0 && sim->heap[0].time_us >= sim->now_us);
 	*ret_event = sim->heap[0];
-	sim->heap[0] = sim->heap[--sim->heap_len];
-	for (size_t k = 0;;) {
-		size_t least = k;
-		for (size_t child = 2 * k + 1; child <= 2 * k + 2 && child < sim->heap_len; child++)
-			if (event_before(&sim->heap[child], &sim->heap[least]))
-				least = child;
-		if (least == k)
-			break;
-		heap_swap(&sim->heap[k], &sim->heap[least]);
-		k = least;
-	}
-	raft_assert(ret_event->time_us >= sim->now_us);
 	sim->now_us = ret_event->time_us;
-	sim->n_events++;
-	return true;
+	if (--sim->heap_len == 0)
+		return;
+	const struct sim_event last = sim->heap[sim->heap_len];
+	size_t hole = 0;
+	for (size_t child = 1; child < sim->heap_len; child = 2 * hole + 1) {
+		if (child + 1 < sim->heap_len && event_before(&sim->heap[child + 1], &sim->heap[child]))
+			child++;
+		if (event_before(&last, &sim->heap[child]))
+			break;
+		sim->heap[hole] = sim->heap[child];
+		hole = child;
+	}
+	sim->heap[hole] = last;
 }
 
 void sim_note(struct sim *sim, const char *format, ...)
 {
 	char line[512];
 	va_list arguments;
-	int n = snprintf(line, sizeof line, "%" PRIu64 " ", sim->now_us);
 	va_start(arguments, format);
-	(void)vsnprintf(line + n, sizeof line - (size_t)n, format, arguments);
+	int n = vsnprintf(line, sizeof line, format, arguments);
 	va_end(arguments);
-	(void)XXH3_64bits_update(sim->history, line, strlen(line));
+	raft_assert(n >= 0);
+	(void)XXH3_64bits_update(sim->history, &sim->now_us, sizeof sim->now_us);
+	(void)XXH3_64bits_update(sim->history, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 	if (sim->trace)
-		printf("%s\n", line);
+		printf("%" PRIu64 " %s\n", sim->now_us, line);
 }
 
 void sim_fail(const struct sim *sim, const char *format, ...)
 {
 	va_list arguments;
-	printf("FAILED at %" PRIu64 " us: ", sim->now_us);
 	va_start(arguments, format);
-	(void)vprintf(format, arguments);
+	(void)vsnprintf(sim->result->failure, SIM_FAILURE_MAX, format, arguments);
 	va_end(arguments);
-	printf("\n");
+	sim->result->counts = sim->counts;
+	printf("seed %" PRIu64 ": FAILED at %" PRIu64 " us: %s\n", sim->plan.seed, sim->now_us, sim->result->failure);
 	(void)fflush(stdout);
 	abort();
 }

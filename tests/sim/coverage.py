@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Which lines and branches of raft, storage, replicator and kv the simulator reaches. `make coverage` runs this.
+
+Runs a fixed set of seeds, each in a process of its own that ends through exit, so that gcc's counters are written, and
+adds up what gcov says. Branches inside raft_assert are not counted: their other side is a bug.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+FOLDERS = ["daemon/raft", "daemon/storage", "daemon/replicator", "kv"]
+EXCLUDED = {
+    "daemon/storage/disk_posix.c": "drives a real disk; the simulator brings its own (tests/unit covers it)",
+    "daemon/replicator/replicator.c": "opens real sockets and files around a replica (tests/e2e)",
+    "kv/frame.c": "the client protocol, which ends in raftd and the bridge (tests/unit, tests/fuzz)",
+    "kv/page.c": "the client protocol (tests/unit, tests/fuzz)",
+    "kv/request.c": "the client protocol (tests/unit, tests/fuzz)",
+}
+# Why the simulator does not reach a line: (reason, file or folder, functions, what the line looks like).
+REASONS = [
+    ("memory never runs out", "", "", r"ENOMEM|out_of_memory|retry_memory_us ="),
+    ("snapshots and compaction come with issue 4", "daemon/", r"raft_compact|raft_log_compact|storage_compact", ""),
+    ("snapshots and compaction come with issue 4", "daemon/storage", r"log_index_forget|segments_retire|tend_retired", ""),
+    ("snapshots and compaction come with issue 4", "kv/store.c", r"kv_store_snapshot|kv_snapshot_\w+", ""),
+    ("names for people", "", r"\w+_name", r"return|case|default|switch|const char"),
+    ("raftctl reads a stopped member's log", "daemon/storage", "", "read_only|EROFS"),
+    ("raftctl and status", "daemon/replicator", r"replica_read_log|replica_get_status|replica_peer_status", ""),
+    ("files of a newer version", "daemon/storage", "", "NEWER|newer version"),
+    ("a learner comes with issue 4", "daemon/raft", "", "LEARNER"),
+]
+
+
+def run_seed(program, seed, seconds):
+    done = subprocess.run(
+        [program, "--seed", str(seed), "--seconds", str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        last = done.stdout.decode(errors="replace").strip().split("\n")[-1:]
+        print(f"seed {seed} fails and leaves no coverage: {''.join(last)}", flush=True)
+    return done.returncode == 0
+
+
+def gcov(build):
+    """{file: {line: [count, [branch counts], function]}} of everything below the folders."""
+    files = {}
+    for notes in sorted(path for folder in FOLDERS for path in (build / "obj" / folder).rglob("*.gcno")):
+        done = subprocess.run(
+            ["gcov", "--json-format", "--stdout", "--branch-probabilities", str(notes)],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        for one in json.loads(done.stdout)["files"]:
+            if not any(one["file"].startswith(folder + "/") for folder in FOLDERS):
+                continue
+            lines = files.setdefault(one["file"], {})
+            for line in one["lines"]:
+                known = lines.setdefault(line["line_number"], [0, [], line.get("function_name", "")])
+                branches = [branch["count"] for branch in line["branches"]]
+                known[0] += line["count"]
+                if len(known[1]) == len(branches):
+                    known[1] = [a + b for a, b in zip(known[1], branches)]
+                elif not known[1]:
+                    known[1] = branches
+    return files
+
+
+def assert_lines(text):
+    """Numbers of the lines that a raft_assert spans."""
+    numbers = set()
+    for found in re.finditer(r"\braft_assert\(", text):
+        depth, at = 1, found.end()
+        while depth > 0 and at < len(text):
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            at += 1
+        numbers.update(range(text.count("\n", 0, found.start()) + 1, text.count("\n", 0, at) + 2))
+    return numbers
+
+
+class Count:
+    def __init__(self):
+        self.lines = self.lines_hit = self.branches = self.branches_hit = 0
+
+    def add(self, other):
+        for name in vars(self):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def __str__(self):
+        def part(hit, of):
+            return f"{100 * hit / of if of else 100:6.1f} % of {of:5}"
+
+        return f"lines {part(self.lines_hit, self.lines)}   branches {part(self.branches_hit, self.branches)}"
+
+
+def reason_of(path, function, source):
+    for reason, where, functions, pattern in REASONS:
+        if path.startswith(where) and re.search(pattern, source) and (not functions or re.fullmatch(functions, function)):
+            return reason
+    return "NOT EXPLAINED"
+
+
+def measure(path, lines, missed):
+    """missed: {reason: [lines]} grows."""
+    count = Count()
+    text = pathlib.Path(path).read_text()
+    asserted = assert_lines(text)
+    source = [line.strip() for line in text.split("\n")]
+    for number, (hits, branches, function) in sorted(lines.items()):
+        bare = source[number - 1]
+        count.lines += 1
+        count.lines_hit += hits > 0
+        if hits == 0:
+            missed.setdefault(reason_of(path, function, bare), []).append(f"{path}:{number}: {function}: {bare}")
+        if number not in asserted and len(branches) > 1:
+            count.branches += len(branches)
+            count.branches_hit += sum(taken > 0 for taken in branches)
+            if hits > 0 and 0 in branches:
+                missed.setdefault("branches", []).append(f"{path}:{number}: {function}: {bare}")
+    return count
+
+
+def report(files, options):
+    missed, whole = {}, Count()
+    for folder in FOLDERS:
+        total = Count()
+        for path in sorted(path for path in files if str(pathlib.Path(path).parent) == folder):
+            if path in EXCLUDED:
+                continue
+            count = measure(path, files[path], missed)
+            total.add(count)
+            print(f"  {path:36} {count}")
+        print(f"{folder:38} {total}\n")
+        whole.add(total)
+    print(f"{'in all':38} {whole}\n")
+    for path, why in EXCLUDED.items():
+        print(f"  not counted: {path}: {why}")
+    branches = missed.pop("branches", [])
+    print("\nLines that were not reached:")
+    for reason in sorted(missed):
+        print(f"  {len(missed[reason]):5} {reason}")
+        if options.unreached:
+            print("\n".join(f"        {line}" for line in missed[reason]))
+    if options.branches:
+        print("\n".join(["\nReached, but not in every direction:", *(f"        {line}" for line in branches)]))
+    return 100 * whole.lines_hit / whole.lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, required=True, help="holds raft-sim and obj/, built with --coverage")
+    parser.add_argument("--seeds", type=int, default=400)
+    parser.add_argument("--seconds", type=int, default=60, help="simulated seconds of one seed")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--unreached", action="store_true", help="list the lines that were not reached")
+    parser.add_argument("--branches", action="store_true", help="and the branches")
+    parser.add_argument("--least", type=float, default=0, help="fail below so many per cent of lines")
+    options = parser.parse_args()
+    for old in options.build.rglob("*.gcda"):
+        old.unlink()
+    program = str(options.build / "raft-sim")
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        passed = list(pool.map(lambda seed: run_seed(program, seed, options.seconds), range(1, options.seeds + 1)))
+    print(f"{sum(passed)} seeds of {options.seconds} simulated seconds\n")
+    return report(gcov(options.build), options) < options.least
+
+
+if __name__ == "__main__":
+    sys.exit(main())

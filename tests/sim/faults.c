@@ -1,0 +1,494 @@
+/*
+ * What each kind of fault does. A fault makes its choices from its own numbers and the state of the world, never from a
+ * shared generator, so that leaving one fault out changes the others little. By convention a says which, b how, c how long.
+ */
+#include "sim.h"
+
+#include "daemon/assert.h"
+
+#define MILLISECOND 1000u
+#define SECOND 1000000u
+#define DRIFT_WITHIN_PPM 200000 /* the bound that is configured; beyond it, in a share of the faults: */
+#define DRIFT_BEYOND_PPM 500000
+#define DRIFT_CALM_PPM 10000
+
+/* Events of faults under way ---------------------------------------------------------------------------- */
+
+/* What an event means: its `len`. Its `number` is what it is about. */
+enum later {
+	LATER_RESTART, /* the member starts again */
+	LATER_RESUME,  /* the member's pause ends */
+	LATER_CUT,     /* the links in number are cut … */
+	LATER_HEAL,    /* … and open again */
+};
+
+static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned member, uint64_t number)
+{
+	sim_schedule(sim, delay_us,
+		     (struct sim_event){.type = SIM_FAULT,
+					.len = what,
+					.number = number,
+					.member = member,
+					.life = sim->members[member].life});
+}
+
+void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us)
+{
+	later(sim, delay_us, LATER_RESTART, member, 0);
+}
+
+/* Choices ----------------------------------------------------------------------------------------------- */
+
+static unsigned which(const struct sim *sim, const struct sim_fault *fault)
+{
+	return (unsigned)(fault->a % sim->plan.members);
+}
+
+/* Each magnitude between low and high is as likely as the others. */
+static uint64_t span(uint64_t number, uint64_t low, uint64_t high)
+{
+	struct sim_random random = {number};
+	uint64_t wide = high;
+	for (uint64_t halvings = sim_random_below(&random, 8); halvings > 0 && wide / 2 > low; halvings--)
+		wide /= 2;
+	return low + sim_random_below(&random, wide - low + 1);
+}
+
+static uint64_t down_time(uint64_t number)
+{
+	return span(number, MILLISECOND, 5 * SECOND);
+}
+
+/* The leader of the newest term; members when there is none. */
+static unsigned leader_of(const struct sim *sim)
+{
+	unsigned leader = (unsigned)sim->plan.members;
+	uint64_t term = 0;
+	for (unsigned k = 0; k < sim->plan.members; k++) {
+		struct replicator_status status;
+		if (!sim->members[k].up)
+			continue;
+		replica_get_status(sim->members[k].replica, &status);
+		if (status.role != RAFT_LEADER || status.term <= term)
+			continue;
+		leader = k;
+		term = status.term;
+	}
+	return leader;
+}
+
+/* Faults that cost a member its data, or the run the member, never hit more than a minority. */
+static bool may_lose(struct sim *sim, unsigned member)
+{
+	unsigned expendable = 0;
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		expendable += sim->members[k].expendable;
+	if (sim->members[member].lost)
+		return false;
+	if (!sim->members[member].expendable && expendable >= (sim->plan.members - 1) / 2)
+		return false;
+	sim->members[member].expendable = true;
+	return true;
+}
+
+/* Members ----------------------------------------------------------------------------------------------- */
+
+static int crash(struct sim *sim, unsigned member, enum sim_crash how, uint64_t down_us)
+{
+	if (sim->members[member].up) {
+		sim_member_crash(sim, member, how);
+		sim_fault_restart(sim, member, down_us);
+		return 1;
+	}
+	/* The machine of a dead process goes down, too: what it left in the page cache is lost. */
+	if (how == SIM_KILL || sim->members[member].lost)
+		return 0;
+	sim_platter_crash(sim->members[member].disk_files, how);
+	sim_clock_reset(sim, member);
+	sim->counts.powerless++;
+	return 1;
+}
+
+static int fault_kill(struct sim *sim, const struct sim_fault *fault)
+{
+	return crash(sim, which(sim, fault), SIM_KILL, down_time(fault->c));
+}
+
+static int fault_power_cut(struct sim *sim, const struct sim_fault *fault)
+{
+	return crash(sim, which(sim, fault), SIM_POWER_CUT, down_time(fault->c));
+}
+
+/* All, or any majority; they come back one by one, or together. */
+static int fault_power_cut_many(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->c};
+	uint64_t n = sim->plan.members;
+	uint64_t spared = fault->b % 2 == 0 ? 0 : fault->b / 2 % (n - n / 2);
+	int any = 0;
+	for (unsigned k = 0; k < n; k++) {
+		unsigned member = (unsigned)((k + fault->a) % n);
+		uint64_t down_us = fault->b % 3 == 0 ? down_time(fault->c) : down_time(sim_random_u64(&random));
+		if (k >= spared)
+			any |= crash(sim, member, SIM_POWER_CUT, down_us);
+	}
+	return any;
+}
+
+/* Dies at one of its next disk or network operations: in the middle of a turn. */
+static int fault_crash_within(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_member *member = &sim->members[which(sim, fault)];
+	if (!member->up || member->doom.armed)
+		return 0;
+	member->doom = (struct sim_doom){.armed = true,
+					 .in_recovery = member->doom.in_recovery,
+					 .how = fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
+					 .operations_left = span(fault->b, 0, 200),
+					 .down_us = down_time(fault->c)};
+	return 1;
+}
+
+/* Dies now, and again at one of the first operations of its next start. */
+static int fault_crash_in_recovery(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	if (!sim->members[member].up)
+		return 0;
+	(void)crash(sim, member, fault->b % 4 < 2 ? SIM_KILL : SIM_POWER_CUT, down_time(fault->c));
+	sim->members[member].doom = (struct sim_doom){.in_recovery = true,
+						      .how = fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
+						      .operations_left = fault->b / 4 % 6,
+						      .down_us = down_time(~fault->c)};
+	return 1;
+}
+
+static int fault_long_absence(struct sim *sim, const struct sim_fault *fault)
+{
+	return crash(sim, which(sim, fault), fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
+		     span(fault->c, 10 * SECOND, 180 * SECOND));
+}
+
+static int fault_pause(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	if (!sim->members[member].up || sim->members[member].paused)
+		return 0;
+	sim_note(sim, "%u pauses", member + 1);
+	sim->members[member].paused = true;
+	later(sim, span(fault->c, MILLISECOND, 10 * SECOND), LATER_RESUME, member, 0);
+	return 1;
+}
+
+static int fault_slow(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_member *member = &sim->members[which(sim, fault)];
+	member->slow_us = span(fault->b, 100, 30 * MILLISECOND);
+	member->slow_until_us = sim->now_us + span(fault->c, 100 * MILLISECOND, 10 * SECOND);
+	return 1;
+}
+
+static int fault_transfer(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = fault->c % 2 == 0 ? leader_of(sim) : which(sim, fault);
+	if (member == sim->plan.members || !sim->members[member].up || sim->members[member].paused)
+		return 0;
+	sim_member_transfer(sim, member, fault->b % (sim->plan.members + 1));
+	return 1;
+}
+
+/* Clocks ------------------------------------------------------------------------------------------------ */
+
+static int fault_drift(struct sim *sim, const struct sim_fault *fault)
+{
+	int64_t bound = fault->b % 5 == 0 ? DRIFT_BEYOND_PPM : DRIFT_WITHIN_PPM;
+	int64_t drift = (int64_t)(fault->c % (uint64_t)(2 * bound + 1)) - bound;
+	sim_note(sim, "the clock of %u drifts by %lld ppm", which(sim, fault) + 1, (long long)drift);
+	sim_clock_set(sim, which(sim, fault), drift, 0);
+	return 1;
+}
+
+/* To seconds or hours before or behind the true time. */
+static int fault_wall_jump(struct sim *sim, const struct sim_fault *fault)
+{
+	int64_t offset_ms = (int64_t)span(fault->c, 100, 24u * 3600u * 1000u);
+	struct sim_member *member = &sim->members[which(sim, fault)];
+	member->clock.wall_offset_ms = fault->b % 2 == 0 ? offset_ms : -offset_ms;
+	return 1;
+}
+
+/* The machine slept: the monotonic clock is ahead at once. */
+static int fault_leap(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	sim_clock_set(sim, member, sim->members[member].clock.drift_ppm, span(fault->c, 10 * MILLISECOND, 60 * SECOND));
+	return 1;
+}
+
+/* Network ----------------------------------------------------------------------------------------------- */
+
+static void cut_for(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us)
+{
+	if (delay_us == 0)
+		sim_network_cut(sim, links, true);
+	else
+		later(sim, delay_us, LATER_CUT, 0, links);
+	later(sim, delay_us + span_us, LATER_HEAL, 0, links);
+}
+
+/* The links from members of one set to members of another. */
+static uint64_t links_between(const struct sim *sim, uint64_t from, uint64_t to)
+{
+	uint64_t links = 0;
+	for (unsigned a = 0; a < sim->plan.members; a++)
+		for (unsigned b = 0; b < sim->plan.members; b++)
+			if (a != b && ((from >> a) & 1) != 0 && ((to >> b) & 1) != 0)
+				links |= SIM_LINK_BIT(a, b);
+	return links;
+}
+
+/* 0: from one side to the other, 1: back, else both. */
+static uint64_t links_across(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction)
+{
+	uint64_t links = direction == 1 ? 0 : links_between(sim, one, other);
+	return direction == 0 ? links : links | links_between(sim, other, one);
+}
+
+static uint64_t cut_span(uint64_t number)
+{
+	return span(number, 20 * MILLISECOND, 8 * SECOND);
+}
+
+static int fault_partition(struct sim *sim, const struct sim_fault *fault)
+{
+	uint64_t links = links_across(sim, fault->a, ~fault->a, fault->b % 4);
+	sim_note(sim, "partition %llx", (unsigned long long)links);
+	cut_for(sim, links, 0, cut_span(fault->c));
+	return links != 0;
+}
+
+/* A single link one way, or any set of links. */
+static int fault_links(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned from = which(sim, fault);
+	unsigned to = (unsigned)(fault->b / 4 % sim->plan.members);
+	uint64_t links = fault->b % 2 == 0 ? SIM_LINK_BIT(from, to) : links_between(sim, ~0u, ~0u) & fault->b / 4;
+	sim_note(sim, "links %llx are cut", (unsigned long long)links);
+	cut_for(sim, links, 0, cut_span(fault->c));
+	return links != 0;
+}
+
+/* Two groups that have only one member in common. */
+static int fault_bridge(struct sim *sim, const struct sim_fault *fault)
+{
+	uint64_t bridge = (uint64_t)1 << which(sim, fault);
+	uint64_t links = links_across(sim, fault->b & ~bridge, ~fault->b & ~bridge, 2);
+	sim_note(sim, "only %u joins the two sides: links %llx are cut", which(sim, fault) + 1,
+		 (unsigned long long)links);
+	cut_for(sim, links, 0, cut_span(fault->c));
+	return links != 0;
+}
+
+/* A link, or all of a member, opens and closes for seconds. */
+static int fault_flapping(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	uint64_t member = (uint64_t)1 << which(sim, fault);
+	uint64_t peers = sim_random_below(&random, 2) == 0 ? ~member : sim_random_u64(&random);
+	uint64_t links = links_across(sim, member, peers & ~member, sim_random_below(&random, 3));
+	uint64_t end_us = span(fault->c, 500 * MILLISECOND, 8 * SECOND);
+	for (uint64_t at = 0; at < end_us;) {
+		uint64_t closed_us = 10 * MILLISECOND + sim_random_below(&random, 290 * MILLISECOND);
+		cut_for(sim, links, at, closed_us);
+		at += closed_us + 10 * MILLISECOND + sim_random_below(&random, 290 * MILLISECOND);
+	}
+	return links != 0;
+}
+
+/* The leader hears but is not heard, is heard but does not hear, or neither; by all, or by some. */
+static int fault_isolate_leader(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned leader = leader_of(sim);
+	if (leader == sim->plan.members)
+		return 0;
+	uint64_t peers = fault->a % 3 == 0 ? fault->a / 3 : ~0u;
+	uint64_t links = links_across(sim, (uint64_t)1 << leader, peers, fault->b % 3);
+	sim_note(sim, "leader %u is isolated: links %llx are cut", leader + 1, (unsigned long long)links);
+	cut_for(sim, links, 0, cut_span(fault->c));
+	return links != 0;
+}
+
+/* Links are cut one by one, and healed in another order. */
+static int fault_swizzle(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	uint64_t step_us = span(fault->c, 5 * MILLISECOND, 500 * MILLISECOND);
+	uint64_t longest_us = 0;
+	for (unsigned k = 0; k < sim->plan.members; k++) {
+		uint64_t member = (uint64_t)1 << k;
+		if (((fault->a >> k) & 1) == 0)
+			continue;
+		longest_us += step_us;
+		uint64_t delay_us = 1 + sim_random_below(&random, longest_us);
+		uint64_t more_us = sim_random_below(&random, step_us * sim->plan.members);
+		cut_for(sim, links_across(sim, member, ~member, 2), delay_us, step_us * sim->plan.members + more_us);
+	}
+	return longest_us > 0;
+}
+
+/* Transports report connections that come and go, in any order, whatever the truth is. */
+static int fault_false_peer_events(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned member = which(sim, fault);
+	for (uint64_t n = 1 + fault->c % 6; n > 0; n--) {
+		unsigned peer = (unsigned)sim_random_below(&random, sim->plan.members);
+		bool up = sim_random_below(&random, 2) == 0; /* one draw a statement: C leaves their order open */
+		uint64_t delay_us = sim_random_below(&random, 50 * MILLISECOND);
+		if (peer != member)
+			sim_network_peer_event(sim, member, peer, up, delay_us);
+	}
+	return sim->members[member].up;
+}
+
+static int fault_replay(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	sim_network_replay(sim, &random);
+	return 1;
+}
+
+/* Disks ------------------------------------------------------------------------------------------------- */
+
+static int fault_disk_stall(struct sim *sim, const struct sim_fault *fault)
+{
+	sim->members[which(sim, fault)].disk_faults.stall_until_us =
+		sim->now_us + span(fault->c, 50 * MILLISECOND, 10 * SECOND);
+	return 1;
+}
+
+/* One disk or all; for a while or as long as there are faults. */
+static int fault_disk_full(struct sim *sim, const struct sim_fault *fault)
+{
+	bool all = fault->b % 4 == 0;
+	uint64_t until_us = sim->now_us + span(fault->c, 100 * MILLISECOND, 20 * SECOND);
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		if (all || k == which(sim, fault))
+			sim->members[k].disk_faults.full_until_us = fault->b / 4 % 8 == 0 ? UINT64_MAX : until_us;
+	sim_note(sim, "disk full: %s", all ? "all" : "one");
+	return 1;
+}
+
+static int fault_disk_error(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_disk_faults *faults = &sim->members[which(sim, fault)].disk_faults;
+	faults->fail_jobs = 1 + (fault->c % 4 == 0);
+	faults->fail_in_sync = fault->b % 2 == 0;
+	return 1;
+}
+
+/* Reads are rare while a member runs: in half of the cases it starts again and has to. */
+static int fault_read_error(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	sim->members[member].disk_faults.fail_reads = 1 + (fault->b / 2 % 4 == 0);
+	if (fault->b % 2 == 0)
+		(void)crash(sim, member, SIM_KILL, down_time(fault->c));
+	return 1;
+}
+
+static int fault_bit_rot(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned member = which(sim, fault);
+	int any = 0;
+	if (!may_lose(sim, member))
+		return 0;
+	for (uint64_t n = 1 + fault->c % 3; n > 0; n--)
+		any |= sim_platter_rot(sim->members[member].disk_files, &random);
+	return any;
+}
+
+static int fault_misdirected_write(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	if (!may_lose(sim, member))
+		return 0;
+	sim->members[member].disk_faults.misdirect = true;
+	return 1;
+}
+
+static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	if (!may_lose(sim, member))
+		return 0;
+	(void)crash(sim, member, SIM_POWER_CUT, down_time(fault->c));
+	sim_note(sim, "%u is wiped", member + 1);
+	sim_platter_wipe(sim->members[member].disk_files);
+	sim->members[member].lost = !SIM_WIPED_MEMBERS_RETURN;
+	return 1;
+}
+
+/* The table --------------------------------------------------------------------------------------------- */
+
+int sim_fault_run(struct sim *sim, const struct sim_fault *fault)
+{
+	static int (*const table[SIM_FAULT_KINDS])(struct sim *, const struct sim_fault *) = {
+#define SIM_FAULT_FUNCTION(kind, every_low_us, every_high_us, chance) [SIM_FAULT_##kind] = fault_##kind,
+		SIM_FAULTS(SIM_FAULT_FUNCTION)
+#undef SIM_FAULT_FUNCTION
+	};
+	raft_assert(fault->kind < SIM_FAULT_KINDS);
+	return table[fault->kind](sim, fault);
+}
+
+static void resume(struct sim *sim, unsigned member)
+{
+	if (!sim->members[member].paused)
+		return;
+	sim->members[member].paused = false;
+	sim_note(sim, "%u resumes", member + 1);
+	sim_member_turn(sim, member);
+}
+
+void sim_fault_event(struct sim *sim, const struct sim_event *event)
+{
+	struct sim_member *member = &sim->members[event->member];
+	switch ((enum later)event->len) {
+	case LATER_RESTART:
+		if (!member->up && !member->lost && member->life == event->life)
+			sim_member_start(sim, event->member);
+		return;
+	case LATER_RESUME:
+		if (member->life == event->life)
+			resume(sim, event->member);
+		return;
+	case LATER_CUT:
+	case LATER_HEAL:
+		if (!sim->calm)
+			sim_network_cut(sim, event->number, (enum later)event->len == LATER_CUT);
+		return;
+	}
+}
+
+static void calm_member(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	int64_t drift = member->clock.drift_ppm % DRIFT_CALM_PPM;
+	member->disk_faults = (struct sim_disk_faults){0};
+	member->doom = (struct sim_doom){0};
+	member->slow_until_us = 0;
+	sim_platter_calm(member->disk_files);
+	if (!member->up && !member->lost)
+		sim_member_start(sim, number);
+	resume(sim, number);
+	sim_clock_set(sim, number, drift, 0);
+}
+
+void sim_faults_calm(struct sim *sim)
+{
+	sim_network_heal(sim);
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		calm_member(sim, k);
+}

@@ -1,0 +1,82 @@
+/*
+ * What faults leave in the world: the state of a member's clocks and of its disk, and how often each fault happened. sim.h
+ * includes it; faults.c sets the state, the disk, the network and the members obey it.
+ */
+#ifndef RAFT_KV_SIM_FAULTS_H
+#define RAFT_KV_SIM_FAULTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A directory that was emptied is a member without its promises. As long as the product cannot tell it from a new one
+ * (DESIGN.md, rule 3), such a member stays down to the end.
+ */
+#define SIM_WIPED_MEMBERS_RETURN false
+
+/* Rows of SIM_COUNTERS (sim.h): what faults did. Each is more than 0 in the sum over 200 seeds. */
+#define SIM_FAULT_COUNTERS(X)                                                                                          \
+	X(kills)                                                                                                       \
+	X(power_cuts)                                                                                                  \
+	X(powerless)	 /* power cuts of members that were down */                                                    \
+	X(deaths_within) /* between two operations of one turn */                                                      \
+	X(deaths_in_recovery)                                                                                          \
+	X(torn_writes)                                                                                                 \
+	X(cached_writes)     /* written, not synced, and the process killed */                                         \
+	X(torn_tails)	     /* found by recoveries */                                                                 \
+	X(names_interrupted) /* files being made, renamed or removed at a crash */                                     \
+	X(stops)	     /* members that stopped because of a disk error */                                        \
+	X(refused_starts)    /* for an error or a full disk: tried again later */                                      \
+	X(lost_members)                                                                                                \
+	X(cuts) /* of links */                                                                                         \
+	X(frames_cut)                                                                                                  \
+	X(frames_held) /* they waited for a cut link to open again */                                                  \
+	X(frames_late) /* by seconds */                                                                                \
+	X(frames_corrupted)                                                                                            \
+	X(frames_garbage)                                                                                              \
+	X(frames_replayed)                                                                                             \
+	X(frames_of_earlier_lives)                                                                                     \
+	X(queue_overflows)                                                                                             \
+	X(peers_up)                                                                                                    \
+	X(peers_down)                                                                                                  \
+	X(files_refused) /* for lack of room */                                                                        \
+	X(write_errors)                                                                                                \
+	X(sync_errors)                                                                                                 \
+	X(read_errors)                                                                                                 \
+	X(rotten_sectors)                                                                                              \
+	X(misdirected_writes)                                                                                          \
+	X(wipes)
+
+enum sim_crash {
+	SIM_KILL,      /* the process: what it wrote stays in the page cache */
+	SIM_POWER_CUT, /* the machine: what was not synced is lost in any subset of sectors */
+};
+
+/* What the disk of a member is to do wrong. */
+struct sim_disk_faults {
+	uint64_t full_until_us;	 /* no room for a new file */
+	uint64_t stall_until_us; /* no job ends before */
+	unsigned fail_jobs;	 /* so many jobs, the next ones, fail with EIO … */
+	bool fail_in_sync;	 /* … in their sync: the data are in the page cache */
+	unsigned fail_reads;	 /* so many reads fail with EIO */
+	bool misdirect;		 /* the next record lands in another place */
+};
+
+/* A member's clocks: the monotonic one runs at its own rate, and leaps when the machine slept; the wall clock is set. */
+struct sim_clock {
+	uint64_t base_us;	/* of the world … */
+	uint64_t local_base_us; /* … when the member's clock showed this */
+	int64_t drift_ppm;
+	int64_t wall_offset_ms;
+};
+
+/* A member dies at one of its own disk or network operations. */
+struct sim_doom {
+	bool armed;
+	bool in_recovery; /* waits for the next start */
+	enum sim_crash how;
+	uint64_t operations_left;
+	uint64_t down_us;
+};
+
+#endif

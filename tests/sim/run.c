@@ -1,0 +1,177 @@
+/* One run: the world begins, events and faults happen in the order of their times, a calm follows, the world ends. */
+#include "history.h"
+#include "sim.h"
+
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* After the faults: long enough for many elections. */
+static uint64_t calm_span_us(const struct sim_plan *plan)
+{
+	return 5000000 + 10 * (plan->election_min_us + plan->election_spread_us);
+}
+
+static void handle(struct sim *sim, struct sim_event *event)
+{
+	struct sim_member *member = event->member < SIM_MEMBERS_MAX ? &sim->members[event->member] : NULL;
+	switch (event->type) {
+	case SIM_FRAME:
+	case SIM_LINK:
+		sim_network_event(sim, event);
+		return;
+	case SIM_DISK:
+		if (!member->up || member->life != event->life)
+			return;
+		sim_disk_event(member->disk_files, event->number);
+		sim_member_turn(sim, event->member);
+		return;
+	case SIM_WAKE:
+		if (!member->up || member->life != event->life || member->wake_us != event->number)
+			return;
+		member->wake_us = 0;
+		sim_member_turn(sim, event->member);
+		return;
+	case SIM_CLIENT:
+		sim_client_event(sim, event->member);
+		return;
+	case SIM_ANSWER:
+		sim_client_answer(sim, event->member, (const struct sim_answer *)(const void *)event->data);
+		free(event->data);
+		return;
+	case SIM_FAULT:
+		sim_fault_event(sim, event);
+		return;
+	}
+}
+
+static void world_begin(struct sim *sim)
+{
+	sim_network_new(sim);
+	sim_checks_new(sim);
+	for (unsigned k = 0; k < sim->plan.members; k++) {
+		sim->members[k].id = k + 1;
+		sim->members[k].disk_files = sim_platter_new(sim, k);
+		sim_member_start(sim, k);
+	}
+	sim_clients_begin(sim);
+}
+
+static void world_end(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim->plan.members; k++) {
+		replica_free(sim->members[k].replica);
+		kv_store_free(sim->members[k].store);
+		sim_platter_free(sim->members[k].disk_files);
+		free(sim->members[k].machine);
+	}
+	sim_network_free(sim);
+	for (size_t k = 0; k < sim->heap_len; k++)
+		free(sim->heap[k].data);
+	free(sim->heap);
+	sim_history_free(sim);
+	sim_clients_end(sim);
+	sim_checks_free(sim);
+	(void)XXH3_freeState(sim->history);
+	free(sim);
+}
+
+static void run_fault(struct sim *sim, const struct sim_fault *fault)
+{
+	if (sim_fault_run(sim, fault) > 0)
+		sim->counts.faults[fault->kind]++;
+}
+
+static void check_reached(struct sim *sim)
+{
+	for (unsigned k = 0; k < SIM_COUNTS; k++)
+		if (*sim_count(&sim->counts, k) < *sim_count(&sim->plan.reach, k))
+			return;
+	sim_fail(sim, "reached: what was asked for");
+}
+
+/* Whoever watches from another process sees how far the run is. */
+static void tell_time(struct sim *sim)
+{
+	__atomic_store_n(&sim->result->now_us, sim->now_us, __ATOMIC_RELAXED);
+}
+
+/* Everything that happens until the given time. Of a fault and an event at the same time the fault is first. */
+static void run_until(struct sim *sim, uint64_t end_us, size_t *fault)
+{
+	while (true) {
+		uint64_t event_us = sim_next_us(sim);
+		uint64_t fault_us =
+			*fault < sim->plan.n_faults ? SIM_BEGIN_US + sim->plan.faults[*fault].time_us : UINT64_MAX;
+		if ((event_us < fault_us ? event_us : fault_us) >= end_us)
+			break;
+		if (fault_us <= event_us) {
+			sim->now_us = fault_us;
+			tell_time(sim);
+			run_fault(sim, &sim->plan.faults[(*fault)++]);
+		} else {
+			struct sim_event event;
+			sim_next(sim, &event);
+			sim->counts.events++;
+			tell_time(sim);
+			sim_trace_event(sim, &event);
+			handle(sim, &event);
+		}
+		if (sim->plan.reaching)
+			check_reached(sim);
+	}
+	sim->now_us = end_us;
+	tell_time(sim);
+}
+
+static struct sim_random generator(const struct sim_plan *plan, const char *name)
+{
+	return (struct sim_random){XXH3_64bits_withSeed(name, strlen(name), ~plan->seed)};
+}
+
+static struct sim *sim_new(const struct sim_plan *plan, struct sim_result *result, bool trace)
+{
+	struct sim *sim = calloc(1, sizeof *sim);
+	raft_assert(sim != NULL);
+	sim->plan = *plan;
+	sim->result = result;
+	sim->trace = trace;
+	sim->now_us = SIM_BEGIN_US;
+	sim->random_network = generator(plan, "network");
+	sim->random_disk = generator(plan, "disk");
+	sim->random_client = generator(plan, "client");
+	sim->random_member = generator(plan, "member");
+	sim->history = XXH3_createState();
+	raft_assert(sim->history != NULL);
+	(void)XXH3_64bits_reset(sim->history);
+	return sim;
+}
+
+void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
+{
+	struct sim *sim = sim_new(plan, result, trace);
+	uint64_t calm_us = SIM_BEGIN_US + plan->span_us;
+	size_t fault = 0;
+	world_begin(sim);
+	run_until(sim, calm_us, &fault);
+	uint64_t operations = sim->counts.operations;
+	sim->calm = true;
+	sim_note(sim, "calm");
+	sim_faults_calm(sim);
+	sim_clients_calm(sim);
+	fault = plan->n_faults;
+	run_until(sim, calm_us + calm_span_us(plan) / 2, &fault);
+	sim_clients_silence(sim);
+	run_until(sim, calm_us + calm_span_us(plan), &fault);
+	sim_clients_check_calm(sim);
+	sim_check_calm(sim);
+	sim_history_check(sim);
+	if (sim->counts.operations <= operations)
+		sim_fail(sim, "liveness: no client was answered after the calm");
+	result->counts = sim->counts;
+	result->history = XXH3_64bits_digest(sim->history);
+	result->done = true;
+	world_end(sim);
+}
