@@ -1,9 +1,10 @@
 /*
  * Takes the events of a history, sorts them by key, and decides when a key is checked and what of it may be forgotten.
  *
- * A key is quiescent when none of its operations is open. The next ones are then called after all finished ones have
- * returned: all that matters of the past is what the register can be now, and which operations of unknown fate are still
- * to come. Every possible end of the search is kept as a start of the next one; there is rarely more than one.
+ * The history of a key is cut where its oldest open operation was called: everything called before has returned. What returned
+ * before the cut must be placed before the cut; what spans it may be. All that matters of the past is what the register can
+ * be then, and which of those that span it and of those of unknown fate are already placed. Every possible end of the
+ * search is kept as a start of the next one; there is rarely more than a few.
  */
 #include "tests/linearizability/checker.h"
 
@@ -17,11 +18,9 @@
 #endif
 
 /* More possible ends than this are not kept: the key is checked again when it has twice as many operations. */
-#define ENDS_MAX 256u
+#define ENDS_MAX 1024u
 /* Finding all ends is given up earlier than finding one. */
 #define STATES_OF_ALL_ENDS_MAX 200000u
-/* A key that is never quiescent is checked all the same, to fail early. */
-#define OPEN_FACTOR 64u
 
 struct lin_checker *lin_new(const struct lin_options *options)
 {
@@ -57,8 +56,10 @@ static struct lin_start *starts_new(size_t count)
 
 static void starts_free(struct lin_start *starts, size_t count)
 {
-	for (size_t k = 0; k < count; k++)
+	for (size_t k = 0; k < count; k++) {
 		free(starts[k].placed);
+		free(starts[k].done);
+	}
 	free(starts);
 }
 
@@ -121,12 +122,8 @@ struct lin_checker *lin_free(struct lin_checker *checker)
 
 /* Checking ------------------------------------------------------------------------------------------------------------ */
 
-static bool was_known(const struct lin_operation *operation, uint64_t end)
-{
-	return operation->returned < end;
-}
-
-struct lin_problem lin_key_problem(const struct lin_checker *checker, const struct lin_key *key, uint64_t end)
+struct lin_problem lin_key_problem(const struct lin_checker *checker, const struct lin_key *key, uint64_t called_end,
+				   uint64_t returned_end)
 {
 	struct lin_list known = {0};
 	struct lin_list unknown = {0};
@@ -134,20 +131,23 @@ struct lin_problem lin_key_problem(const struct lin_checker *checker, const stru
 		list_add(&unknown, key->carried.items[k]);
 	for (size_t k = 0; k < key->recent.count; k++) {
 		struct lin_operation *operation = key->recent.items[k];
-		if (operation->called >= end)
+		if (operation->called >= called_end)
 			break;
 		if (operation->result.outcome == LIN_FAILED)
 			continue;
-		if (was_known(operation, end))
+		if (operation->returned < returned_end || k < key->n_spanning)
 			list_add(&known, operation);
 		else if (operation->call.kind != LIN_GET)
 			list_add(&unknown, operation);
 	}
 	return (struct lin_problem){.known = known.items,
 				    .n_known = known.count,
+				    .n_spanning = key->n_spanning,
+				    .cut = LIN_NEVER,
 				    .unknown = unknown.items,
 				    .n_unknown = unknown.count,
 				    .n_carried = key->carried.count,
+				    .reuse_unknown = checker->options.reuse_unknown,
 				    .starts = key->starts,
 				    .n_starts = key->n_starts,
 				    .states_max = checker->options.states_max};
@@ -173,7 +173,7 @@ static void note_verdict(struct lin_checker *checker, struct lin_key *key, enum 
 /* Whether some order explains the key's history so far. */
 static enum lin_verdict key_check(struct lin_checker *checker, struct lin_key *key)
 {
-	struct lin_problem problem = lin_key_problem(checker, key, LIN_NEVER);
+	struct lin_problem problem = lin_key_problem(checker, key, LIN_NEVER, LIN_NEVER);
 	struct lin_solution solution = lin_search(&problem, NULL);
 	enum lin_verdict verdict = solution.verdict;
 	checker->statistics.states += solution.states;
@@ -191,19 +191,51 @@ static bool placed_everywhere(const struct lin_solution *solution, size_t k)
 	return true;
 }
 
-/* Replaces the key's past by its possible ends. */
-static void key_forget(struct lin_checker *checker, struct lin_key *key, const struct lin_problem *problem,
-		       struct lin_solution *solution)
+static bool same_ends(const struct lin_start *a, const struct lin_start *b, size_t n_carried, size_t n_spanning)
 {
-	size_t before = key->carried.count + key->recent.count;
-	for (size_t k = 0; k < key->recent.count; k++) {
-		struct lin_operation *operation = key->recent.items[k];
-		if (operation->call.kind == LIN_GET || operation->result.outcome != LIN_UNKNOWN)
-			lin_operation_free(operation);
+	return lin_same_state(&a->state, &b->state) && memcmp(a->placed, b->placed, n_carried) == 0 &&
+	       memcmp(a->done, b->done, n_spanning) == 0;
+}
+
+/* Ends that differ only in which operations of unknown fate they used are one when these may be used again. */
+static void merge_ends(struct lin_solution *solution, const struct lin_list *carried, size_t n_spanning)
+{
+	size_t n = 0;
+	for (size_t j = 0; j < solution->n_ends; j++) {
+		struct lin_start *end = &solution->ends[j];
+		for (size_t k = 0; k < carried->count; k++)
+			if (!carried->items[k]->call.expects_value)
+				end->placed[k] = false;
+		size_t same = 0;
+		while (same < n && !same_ends(&solution->ends[same], end, carried->count, n_spanning))
+			same++;
+		if (same < n) {
+			free(end->placed);
+			free(end->done);
+		} else {
+			solution->ends[n++] = *end;
+		}
 	}
+	solution->n_ends = n;
+}
+
+/* A cas that wants a revision which the register has left behind will never succeed. */
+static bool comes_too_late(const struct lin_operation *operation, const struct lin_solution *solution)
+{
+	if (operation->call.kind != LIN_CAS || operation->call.expects_value || operation->call.expected == 0)
+		return false;
+	for (size_t j = 0; j < solution->n_ends; j++)
+		if (solution->ends[j].state.revision <= operation->call.expected)
+			return false;
+	return true;
+}
+
+/* Those of unknown fate that are not used up; the others are gone. */
+static struct lin_list carry(const struct lin_problem *problem, struct lin_solution *solution)
+{
 	struct lin_list carried = {0};
 	for (size_t k = 0; k < problem->n_unknown; k++) {
-		if (placed_everywhere(solution, k)) {
+		if (placed_everywhere(solution, k) || comes_too_late(problem->unknown[k], solution)) {
 			lin_operation_free(problem->unknown[k]);
 			continue;
 		}
@@ -211,52 +243,90 @@ static void key_forget(struct lin_checker *checker, struct lin_key *key, const s
 			solution->ends[j].placed[carried.count] = solution->ends[j].placed[k];
 		list_add(&carried, problem->unknown[k]);
 	}
+	return carried;
+}
+
+/* What was called before the cut and is not needed any more is gone. Returns the rest: what spans the cut comes first. */
+static struct lin_list keep_recent(struct lin_key *key, uint64_t cut, size_t *ret_spanning)
+{
+	struct lin_list rest = {0};
+	*ret_spanning = 0;
+	for (size_t k = 0; k < key->recent.count; k++) {
+		struct lin_operation *operation = key->recent.items[k];
+		enum lin_outcome outcome = operation->result.outcome;
+		bool finished = outcome != LIN_UNKNOWN && outcome != LIN_FAILED;
+		if (operation->called >= cut) {
+			list_add(&rest, operation);
+		} else if (finished && operation->returned >= cut) {
+			list_add(&rest, operation);
+			++*ret_spanning;
+		} else if (outcome != LIN_UNKNOWN || operation->call.kind == LIN_GET) {
+			lin_operation_free(operation);
+		}
+	}
+	return rest;
+}
+
+/* Replaces the key's past by its possible ends. */
+static void key_forget(struct lin_checker *checker, struct lin_key *key, const struct lin_problem *problem,
+		       struct lin_solution *solution)
+{
+	size_t n_spanning;
+	size_t before = key->carried.count + key->recent.count;
+	struct lin_list recent = keep_recent(key, problem->cut, &n_spanning);
+	struct lin_list carried = carry(problem, solution);
+	if (checker->options.reuse_unknown)
+		merge_ends(solution, &carried, n_spanning);
 	free(key->recent.items);
 	free(key->carried.items);
 	starts_free(key->starts, key->n_starts);
-	key->recent = (struct lin_list){0};
+	key->recent = recent;
 	key->carried = carried;
+	key->n_spanning = n_spanning;
 	key->starts = solution->ends;
 	key->n_starts = solution->n_ends;
-	key->forgotten += before - carried.count;
-	checker->held -= before - carried.count;
+	size_t gone = before - carried.count - recent.count;
+	key->forgotten += gone;
+	checker->held -= gone;
 	solution->ends = NULL;
 	solution->n_ends = 0;
 }
 
-/* Checks a quiescent key and forgets what was checked, if the possible ends are few. */
+/* Everything that was called earlier has returned, or its client gave it up. */
+static uint64_t key_cut(const struct lin_checker *checker, const struct lin_key *key)
+{
+	for (size_t k = 0; k < key->recent.count; k++)
+		if (key->recent.items[k]->open)
+			return key->recent.items[k]->called;
+	return checker->position;
+}
+
+/* Checks what was called before the cut and forgets it, if its possible ends are few. */
 static void key_settle(struct lin_checker *checker, struct lin_key *key)
 {
-	struct lin_problem problem = lin_key_problem(checker, key, LIN_NEVER);
+	uint64_t cut = key_cut(checker, key);
+	struct lin_problem problem = lin_key_problem(checker, key, cut, LIN_NEVER);
+	problem.cut = cut;
 	problem.ends_max = ENDS_MAX;
 	if (problem.states_max > STATES_OF_ALL_ENDS_MAX)
 		problem.states_max = STATES_OF_ALL_ENDS_MAX;
 	struct lin_solution solution = lin_search(&problem, NULL);
 	checker->statistics.states += solution.states;
-	key->due = 2 * key->recent.count;
 	if (solution.verdict == LIN_VIOLATION)
 		note_verdict(checker, key, LIN_VIOLATION);
-	if (solution.verdict == LIN_LINEARIZABLE) {
+	if (solution.verdict == LIN_LINEARIZABLE)
 		key_forget(checker, key, &problem, &solution);
-		key->due = checker->options.window;
-	}
+	/* Twice as many when little could be forgotten. */
+	key->due = key->recent.count +
+		   (key->recent.count > checker->options.window ? key->recent.count : checker->options.window);
 	lin_solution_fini(&solution);
 	lin_problem_fini(&problem);
 }
 
 static void key_returned(struct lin_checker *checker, struct lin_key *key)
 {
-	assert(key->n_open > 0);
-	key->n_open--;
-	if (checker->options.window == 0 || key->recent.count < key->due || checker->verdict == LIN_VIOLATION)
-		return;
-	if (key->n_open == 0) {
+	if (checker->options.window > 0 && key->recent.count >= key->due && checker->verdict != LIN_VIOLATION)
 		key_settle(checker, key);
-	} else if (key->recent.count >= OPEN_FACTOR * key->due) {
-		if (key_check(checker, key) == LIN_VIOLATION)
-			note_verdict(checker, key, LIN_VIOLATION);
-		key->due *= 2;
-	}
 }
 
 /* Events -------------------------------------------------------------------------------------------------------------- */
@@ -269,7 +339,6 @@ uint64_t lin_invoke(struct lin_checker *checker, const struct lin_call *call)
 		lin_operation_new(call, checker->position++, checker->statistics.operations++);
 	operation->call.key = key->name;
 	list_add(&key->recent, operation);
-	key->n_open++;
 	checker->held++;
 	if (checker->held > checker->statistics.operations_max)
 		checker->statistics.operations_max = checker->held;

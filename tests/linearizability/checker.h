@@ -19,9 +19,9 @@ struct lin_key {
 	struct lin_list recent;
 	struct lin_start *starts; /* what the register may have been when the oldest of recent was called */
 	size_t n_starts;
-	size_t n_open;
-	size_t forgotten; /* operations */
-	size_t due;	  /* number of recent operations at which the key is checked next */
+	size_t n_spanning; /* the first of recent: finished, called before the starts, perhaps placed in some of them */
+	size_t forgotten;  /* operations */
+	size_t due;	   /* number of recent operations at which the key is checked next */
 };
 
 struct lin_checker {
@@ -43,9 +43,10 @@ struct lin_checker {
 	struct lin_statistics statistics;
 };
 
-/* The history of a key as far as `end`, a position: what returned later counts as of unknown fate, what was called later does
- * not exist. Owns two arrays. */
-struct lin_problem lin_key_problem(const struct lin_checker *checker, const struct lin_key *key, uint64_t end);
+/* The history of a key, or a part: what was called at `called_end`, a position, or later does not exist; what returned at
+ * `returned_end` or later counts as of unknown fate. Owns two arrays. */
+struct lin_problem lin_key_problem(const struct lin_checker *checker, const struct lin_key *key, uint64_t called_end,
+				   uint64_t returned_end);
 void lin_problem_fini(struct lin_problem *problem);
 
 #endif

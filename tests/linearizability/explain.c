@@ -12,7 +12,7 @@
 
 static bool prefix_is_impossible(const struct lin_checker *checker, const struct lin_key *key, uint64_t end)
 {
-	struct lin_problem problem = lin_key_problem(checker, key, end);
+	struct lin_problem problem = lin_key_problem(checker, key, end, end);
 	if (problem.states_max > STATES_OF_A_PREFIX_MAX)
 		problem.states_max = STATES_OF_A_PREFIX_MAX;
 	struct lin_solution solution = lin_search(&problem, NULL);
@@ -118,7 +118,7 @@ static void explain_violation(const struct lin_checker *checker, const struct li
 {
 	uint64_t prefix = shortest_prefix(checker, key);
 	struct lin_dead_end *end = lin_alloc(1, sizeof *end);
-	struct lin_problem problem = lin_key_problem(checker, key, prefix);
+	struct lin_problem problem = lin_key_problem(checker, key, prefix, prefix);
 	struct lin_solution solution = lin_search(&problem, end);
 	fprintf(file,
 		"  the first %zu finished operations of the key (and %zu of unknown fate) cannot be put in an order; "

@@ -55,10 +55,13 @@ struct lin_return {
 	uint64_t revision;	/* of the write, of what was read, or that a cas found instead; LIN_REVISION_NONE */
 };
 
-/* A key's finished operations are checked and forgotten once no operation of the key is open and `window` of them have
- * gathered; 0 keeps everything until lin_finish(). */
+/* Whenever a key has `window` operations more, what was called before its oldest open operation is checked and forgotten; 0
+ * keeps everything until lin_finish(). */
 struct lin_options {
 	size_t window;
+	/* With many operations of unknown fate it costs too much to keep account of which of them explains what. With this one
+	 * may take effect more than once (except a cas by value): no false alarm, but that is not seen. */
+	bool reuse_unknown;
 	size_t states_max; /* combinations visited in one check of one key before it gives up; 32 to 64 bytes each */
 };
 #define LIN_STATES_MAX 8000000u

@@ -143,7 +143,7 @@ const char *lin_apply(const struct lin_operation *operation, bool fate_known, co
 	abort();
 }
 
-static bool same_state(const struct lin_state *a, const struct lin_state *b)
+bool lin_same_state(const struct lin_state *a, const struct lin_state *b)
 {
 	return a->value == b->value && a->revision == b->revision && a->exact == b->exact;
 }
@@ -163,7 +163,7 @@ bool lin_sees_change(const struct lin_operation *operation, bool fate_known, con
 		return false;
 	if (lin_apply(operation, fate_known, before, &without) != NULL)
 		return true;
-	return only_reads(operation, fate_known) && !(same_state(&with, after) && same_state(&without, before));
+	return only_reads(operation, fate_known) && !(lin_same_state(&with, after) && lin_same_state(&without, before));
 }
 
 uint64_t lin_revision_limit(const struct lin_operation *operation)
@@ -202,6 +202,7 @@ struct lin_operation *lin_operation_new(const struct lin_call *call, uint64_t ca
 	operation->result.revision = LIN_REVISION_NONE;
 	operation->called = called;
 	operation->returned = LIN_NEVER;
+	operation->open = true;
 	if (call->kind == LIN_PUT || call->kind == LIN_CAS) {
 		operation->call.value = copy_bytes(call->value);
 		operation->writes = hash_value(operation->call.value);
@@ -219,7 +220,8 @@ struct lin_operation *lin_operation_new(const struct lin_call *call, uint64_t ca
 
 void lin_operation_return(struct lin_operation *operation, const struct lin_return *outcome, uint64_t returned)
 {
-	assert(operation->returned == LIN_NEVER && lin_outcome_fits(operation->call.kind, outcome->outcome));
+	assert(operation->open && lin_outcome_fits(operation->call.kind, outcome->outcome));
+	operation->open = false;
 	operation->result = *outcome;
 	operation->result.value = (struct lin_bytes){0};
 	if (outcome->outcome != LIN_UNKNOWN)

@@ -13,10 +13,11 @@
 #define LIN_NEVER UINT64_MAX
 
 struct lin_operation {
-	struct lin_call call;	       /* value and wanted are owned; key is the key's */
-	struct lin_return result;      /* value is owned; LIN_UNKNOWN while it is open */
-	uint64_t called;	       /* positions in the history */
-	uint64_t returned;	       /* LIN_NEVER: open, or of unknown fate */
+	struct lin_call call;	  /* value and wanted are owned; key is the key's */
+	struct lin_return result; /* value is owned; LIN_UNKNOWN while it is open */
+	uint64_t called;	  /* positions in the history */
+	uint64_t returned;	  /* LIN_NEVER: open, or of unknown fate */
+	bool open;
 	uint64_t writes, reads, wants; /* hashes of the values; 0: none */
 	uint64_t effect;	       /* equal in operations that do the same, should they ever happen */
 	XXH128_hash_t mark; /* the operation in a set of operations: the set is the exclusive or of its marks */
@@ -35,6 +36,8 @@ struct lin_state {
  */
 const char *lin_apply(const struct lin_operation *operation, bool fate_known, const struct lin_state *state,
 		      struct lin_state *ret_state) __attribute__((warn_unused_result));
+
+bool lin_same_state(const struct lin_state *a, const struct lin_state *b);
 
 /*
  * Whether `operation`, coming directly after a change of unknown fate that made `after` of `before`, gives a reason for that

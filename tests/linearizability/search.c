@@ -26,10 +26,13 @@ struct step {
 struct search {
 	const struct lin_problem *problem;
 	struct entry *entries;
-	size_t *twin; /* of an operation of unknown fate: the previous one with the same effect, +1; 0: none */
-	bool *placed; /* of unknown fate */
+	size_t *twin;	   /* of an operation of unknown fate: the previous one with the same effect, +1; 0: none */
+	size_t *calls;	   /* entries of the finished ones */
+	bool *done;	   /* finished ones that are placed */
+	size_t n_required; /* finished ones that returned before the cut and are not placed */
+	bool *placed;	   /* of unknown fate */
 	struct step *steps;
-	size_t n_steps, n_known_placed;
+	size_t n_steps, steps_capacity, n_known_placed;
 	struct lin_fingerprints visited;
 	XXH128_hash_t set; /* of what is placed */
 	struct lin_state state;
@@ -56,12 +59,11 @@ static int compare_moments(const void *a, const void *b)
 	return x->time < y->time ? -1 : x->time > y->time;
 }
 
-static struct entry *list_new(const struct lin_problem *problem)
+static struct entry *list_new(const struct lin_problem *problem, size_t *calls)
 {
 	size_t n = 2 * problem->n_known;
 	struct moment *moments = lin_alloc(n, sizeof *moments);
 	struct entry *entries = lin_alloc(n + 1, sizeof *entries);
-	size_t *calls = lin_alloc(problem->n_known, sizeof *calls);
 	for (size_t k = 0; k < problem->n_known; k++) {
 		moments[2 * k] = (struct moment){problem->known[k]->called, k, true};
 		moments[2 * k + 1] = (struct moment){problem->known[k]->returned, k, false};
@@ -79,7 +81,6 @@ static struct entry *list_new(const struct lin_problem *problem)
 	entries[0].previous = n;
 	if (n > 0)
 		entries[n].next = 0;
-	free(calls);
 	free(moments);
 	return entries;
 }
@@ -114,32 +115,54 @@ static void mark_set(struct search *search, const struct lin_operation *operatio
 	search->set.high64 ^= operation->mark.high64;
 }
 
-/* False when this combination was visited before. */
-static bool visit(struct search *search, const struct lin_operation *operation, const struct lin_state *state,
-		  bool unseen)
+/* Never a cas by value: two of them could follow each other without end. One by revision leaves a higher revision behind. */
+static bool is_reusable(const struct search *search, size_t unknown)
 {
-	uint64_t parts[] = {search->set.low64 ^ operation->mark.low64, search->set.high64 ^ operation->mark.high64,
-			    state->value, state->revision, (uint64_t)state->exact,
+	return search->problem->reuse_unknown && !search->problem->unknown[unknown]->call.expects_value;
+}
+
+/* False when this combination was visited before. */
+static bool visit(struct search *search, XXH128_hash_t mark, const struct lin_state *state, bool unseen)
+{
+	uint64_t parts[] = {search->set.low64 ^ mark.low64, search->set.high64 ^ mark.high64, state->value,
+			    state->revision, (uint64_t)state->exact,
 			    /* What may follow an unseen change depends on what it changed. */
 			    unseen, unseen ? search->state.value : 0, unseen ? search->state.revision : 0,
 			    unseen && search->state.exact};
 	return lin_fingerprints_add(&search->visited, XXH3_128bits(parts, sizeof parts));
 }
 
+static void place_known(struct search *search, size_t k)
+{
+	mark_set(search, search->problem->known[k]);
+	entry_remove(search->entries, search->calls[k]);
+	entry_remove(search->entries, search->entries[search->calls[k]].match);
+	search->done[k] = true;
+	search->n_required -= search->problem->known[k]->returned < search->problem->cut;
+}
+
+static void take_back_known(struct search *search, size_t k)
+{
+	mark_set(search, search->problem->known[k]);
+	entry_restore(search->entries, search->entries[search->calls[k]].match);
+	entry_restore(search->entries, search->calls[k]);
+	search->done[k] = false;
+	search->n_required += search->problem->known[k]->returned < search->problem->cut;
+}
+
 static void place(struct search *search, bool is_known, size_t index, const struct lin_state *state)
 {
-	struct lin_operation *operation = is_known ? search->problem->known[index] : search->problem->unknown[index];
+	search->steps = lin_grow(search->steps, search->n_steps, &search->steps_capacity, sizeof *search->steps);
 	search->steps[search->n_steps++] = (struct step){.is_known = is_known,
 							 .index = index,
 							 .resume = search->cursor,
 							 .before = search->state,
 							 .before_unseen = search->unseen};
-	mark_set(search, operation);
 	if (is_known) {
-		entry_remove(search->entries, search->cursor);
-		entry_remove(search->entries, search->entries[search->cursor].match);
+		place_known(search, index);
 		search->n_known_placed++;
-	} else {
+	} else if (!is_reusable(search, index)) {
+		mark_set(search, search->problem->unknown[index]);
 		search->placed[index] = true;
 	}
 	search->state = *state;
@@ -156,16 +179,15 @@ static void take_back(struct search *search)
 	search->unseen = step->before_unseen;
 	search->next_unknown = 0;
 	if (step->is_known) {
-		mark_set(search, search->problem->known[step->index]);
-		entry_restore(search->entries, search->entries[step->resume].match);
-		entry_restore(search->entries, step->resume);
+		take_back_known(search, step->index);
 		search->n_known_placed--;
 		search->cursor = search->entries[step->resume].next;
-	} else {
-		mark_set(search, search->problem->unknown[step->index]);
-		search->placed[step->index] = false;
-		search->next_unknown = step->index + 1;
+		return;
 	}
+	if (!is_reusable(search, step->index))
+		mark_set(search, search->problem->unknown[step->index]);
+	search->placed[step->index] = false;
+	search->next_unknown = step->index + 1;
 }
 
 /* Whether what must be placed soon can still be, once the register's revision is this. */
@@ -191,7 +213,7 @@ static bool try_known(struct search *search)
 		return false;
 	if (search->unseen && !lin_sees_change(operation, true, before_change(search), &search->state))
 		return false;
-	if (!leaves_room(search, search->cursor, state.revision) || !visit(search, operation, &state, false))
+	if (!leaves_room(search, search->cursor, state.revision) || !visit(search, operation->mark, &state, false))
 		return false;
 	place(search, true, search->entries[search->cursor].operation, &state);
 	return true;
@@ -200,9 +222,13 @@ static bool try_known(struct search *search)
 /* Whether something that can come directly afterwards is a reason for operation `index` of unknown fate, which makes `state`. */
 static bool has_reason(const struct search *search, size_t index, const struct lin_state *state, uint64_t deadline)
 {
-	for (size_t k = search->entries[0].next; is_call(search, k); k = search->entries[k].next)
-		if (lin_sees_change(known_at(search, k), true, &search->state, state))
+	for (size_t k = search->entries[0].next; is_call(search, k); k = search->entries[k].next) {
+		const struct lin_operation *next = known_at(search, k);
+		if (next->reads != 0 && next->reads != state->value) /* most of them */
+			continue;
+		if (lin_sees_change(next, true, &search->state, state))
 			return true;
+	}
 	for (size_t k = 0; k < search->problem->n_unknown; k++) {
 		const struct lin_operation *other = search->problem->unknown[k];
 		if (other->called > deadline)
@@ -221,6 +247,7 @@ static bool try_unknown(struct search *search)
 	uint64_t deadline = known_at(search, search->cursor)->returned;
 	for (size_t k = search->next_unknown; k < problem->n_unknown; k++) {
 		struct lin_operation *operation = problem->unknown[k];
+		XXH128_hash_t mark = is_reusable(search, k) ? (XXH128_hash_t){0} : operation->mark;
 		struct lin_state state;
 		if (operation->called > deadline)
 			break;
@@ -232,7 +259,7 @@ static bool try_unknown(struct search *search)
 				       !lin_sees_change(operation, false, before_change(search), &search->state)))
 			continue;
 		if (!leaves_room(search, 0, state.revision) || !has_reason(search, k, &state, deadline) ||
-		    !visit(search, operation, &state, true))
+		    !visit(search, mark, &state, true))
 			continue;
 		place(search, false, k, &state);
 		return true;
@@ -242,7 +269,8 @@ static bool try_unknown(struct search *search)
 
 /* Ends ---------------------------------------------------------------------------------------------------------------- */
 
-/* Everything is placed. False when there are too many ends. */
+/* Everything that must be is placed; what returned after the cut can as well be placed from the start that this becomes.
+ * False when there are too many ends. */
 static bool keep_end(struct search *search)
 {
 	struct lin_solution *solution = &search->solution;
@@ -251,7 +279,12 @@ static bool keep_end(struct search *search)
 	solution->ends = lin_grow(solution->ends, solution->n_ends, &search->ends_capacity, sizeof *solution->ends);
 	bool *placed = lin_alloc(search->problem->n_unknown, sizeof *placed);
 	memcpy(placed, search->placed, search->problem->n_unknown * sizeof *placed);
-	solution->ends[solution->n_ends++] = (struct lin_start){.state = search->state, .placed = placed};
+	bool *done = lin_alloc(search->problem->n_known, sizeof *done);
+	size_t n_done = 0;
+	for (size_t k = 0; k < search->problem->n_known; k++)
+		if (search->problem->known[k]->returned >= search->problem->cut)
+			done[n_done++] = search->done[k];
+	solution->ends[solution->n_ends++] = (struct lin_start){.state = search->state, .placed = placed, .done = done};
 	return true;
 }
 
@@ -290,7 +323,7 @@ static enum lin_verdict explore(struct search *search)
 	for (;;) {
 		if (search->visited.count > search->problem->states_max)
 			return LIN_GAVE_UP;
-		if (search->cursor == 0) {
+		if (search->n_required == 0) {
 			if (search->problem->ends_max == 0)
 				return LIN_LINEARIZABLE;
 			if (!keep_end(search))
@@ -313,10 +346,13 @@ static enum lin_verdict explore(struct search *search)
 static void search_init(struct search *search, const struct lin_problem *problem)
 {
 	*search = (struct search){.problem = problem, .solution.verdict = LIN_VIOLATION};
-	search->entries = list_new(problem);
+	search->calls = lin_alloc(problem->n_known, sizeof *search->calls);
+	search->done = lin_alloc(problem->n_known, sizeof *search->done);
+	search->entries = list_new(problem, search->calls);
+	for (size_t k = 0; k < problem->n_known; k++)
+		search->n_required += problem->known[k]->returned < problem->cut;
 	search->placed = lin_alloc(problem->n_unknown, sizeof *search->placed);
 	search->twin = lin_alloc(problem->n_unknown, sizeof *search->twin);
-	search->steps = lin_alloc(problem->n_known + problem->n_unknown, sizeof *search->steps);
 	lin_fingerprints_init(&search->visited);
 	for (size_t k = 1; k < problem->n_unknown; k++)
 		for (size_t j = k; j > 0 && search->twin[k] == 0; j--)
@@ -335,6 +371,16 @@ static void search_begin(struct search *search, const struct lin_start *start)
 		if (search->placed[k])
 			mark_set(search, search->problem->unknown[k]);
 	}
+	for (size_t k = 0; k < search->problem->n_spanning; k++)
+		if (start->done[k])
+			place_known(search, k);
+}
+
+static void search_end(struct search *search, const struct lin_start *start)
+{
+	for (size_t k = search->problem->n_spanning; k-- > 0;)
+		if (start->done[k])
+			take_back_known(search, k);
 }
 
 struct lin_solution lin_search(const struct lin_problem *problem, struct lin_dead_end *ret_dead_end)
@@ -352,6 +398,7 @@ struct lin_solution lin_search(const struct lin_problem *problem, struct lin_dea
 			break;
 		}
 		assert(search.n_steps == 0 && search.n_known_placed == 0);
+		search_end(&search, &problem->starts[k]);
 	}
 	if (search.solution.verdict == LIN_VIOLATION && search.solution.n_ends > 0)
 		search.solution.verdict = LIN_LINEARIZABLE;
@@ -361,13 +408,17 @@ struct lin_solution lin_search(const struct lin_problem *problem, struct lin_dea
 	free(search.twin);
 	free(search.placed);
 	free(search.entries);
+	free(search.done);
+	free(search.calls);
 	return search.solution;
 }
 
 void lin_solution_fini(struct lin_solution *solution)
 {
-	for (size_t k = 0; k < solution->n_ends; k++)
+	for (size_t k = 0; k < solution->n_ends; k++) {
 		free(solution->ends[k].placed);
+		free(solution->ends[k].done);
+	}
 	free(solution->ends);
 	*solution = (struct lin_solution){.verdict = solution->verdict};
 }

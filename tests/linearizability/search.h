@@ -17,17 +17,20 @@
 
 #include "tests/linearizability/register.h"
 
-/* What may have happened before: the state, and which of the first operations of unknown fate are already placed. */
+/* What may have happened before: the state, and which of the first operations of either kind are already placed. */
 struct lin_start {
 	struct lin_state state;
 	bool *placed; /* owned; as many as lin_problem.n_carried */
+	bool *done;   /* owned; as many as lin_problem.n_spanning */
 };
 
 struct lin_problem {
 	struct lin_operation **known; /* by time of call */
-	size_t n_known;
+	size_t n_known, n_spanning;   /* the first n_spanning were called before the starts */
+	uint64_t cut; /* an order ends when what returned before this is placed; what returned later may be in it */
 	struct lin_operation **unknown; /* by time of call; the first n_carried were called before any of known */
 	size_t n_unknown, n_carried;
+	bool reuse_unknown; /* each may take effect any number of times, except a cas by value */
 	const struct lin_start *starts;
 	size_t n_starts;
 	size_t states_max;
@@ -51,7 +54,8 @@ struct lin_dead_end {
 struct lin_solution {
 	enum lin_verdict verdict;
 	uint64_t states;
-	struct lin_start *ends; /* owned, with `placed` of all of unknown; only with ends_max */
+	struct lin_start
+		*ends; /* owned, `placed` of all of unknown, `done` of those of known that returned after the cut */
 	size_t n_ends;
 };
 

@@ -34,6 +34,8 @@ static void begin_phase(struct sim *sim, unsigned number)
 		client_vanish(sim, number);
 	if (!sim->silent && sim_random_chance(&sim->random_client, sim->plan.client_duplicates))
 		client_send_ghost(sim, number);
+	if (!sim->calm && sim_random_chance(&sim->random_client, sim->plan.client_flooding))
+		client_flood(sim, number);
 	client->next_us = sim->now_us + below(sim, TRICKLE_US);
 	if (draw < sim->plan.client_bursts) {
 		client->phase = PHASE_BURST;

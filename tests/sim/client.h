@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-#define REQUESTS_MAX 32u
+#define REQUESTS_MAX 16u
 
 enum request_kind {
 	REQUEST_REGISTER,
@@ -41,6 +41,8 @@ struct sim_client {
 	uint64_t next_sequence;
 	uint64_t next_read, next_write; /* numbers */
 	unsigned target;		/* member it talks to */
+	unsigned served;		/* the last one that served it … */
+	unsigned former;		/* … and the one before, which may still believe that it leads */
 	uint64_t wake_us;		/* its next event; earlier plans' events are ignored */
 	enum client_phase phase;
 	uint64_t phase_end_us;
@@ -62,6 +64,8 @@ void client_begin_request(struct sim *sim, unsigned number);
 /* Sends the requests that are due; consecutive writes as one proposal where they fit. */
 void client_send(struct sim *sim, unsigned number);
 void client_send_ghost(struct sim *sim, unsigned number);
+/* Registers so many sessions that the oldest ones expire. */
+void client_flood(struct sim *sim, unsigned number);
 /* Gives up: what is open is of unknown fate, and whoever takes the place knows nothing of it. */
 void client_vanish(struct sim *sim, unsigned number);
 /* Gives up one write, whose place in the session something must fill. */

@@ -11,6 +11,7 @@
 #include "daemon/assert.h"
 #include "history.h"
 #include "kv/command.h"
+#include "kv/limits.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #define RETRY_US 30000u
 #define REFUSED_US 4000u
 #define DOUBLINGS_MAX 4u
+#define FLOOD_NUMBERS ((uint64_t)1 << 47)
 
 static uint64_t below(struct sim *sim, uint64_t bound)
 {
@@ -201,6 +203,14 @@ static void hurry_earlier_writes(const struct sim *sim, struct sim_client *clien
 	}
 }
 
+/* Now and then a read goes to a member that led before: it must know that it no longer does. */
+static void send_read(struct sim *sim, unsigned number, const struct request *request)
+{
+	const struct sim_client *client = &sim->clients[number];
+	unsigned member = below(sim, 4) == 0 ? client->former : client->target;
+	sim_member_read(sim, member, sim_ticket_read(number, request->number, request->key));
+}
+
 void client_send(struct sim *sim, unsigned number)
 {
 	struct sim_client *client = &sim->clients[number];
@@ -211,7 +221,7 @@ void client_send(struct sim *sim, unsigned number)
 		if (!is_due(sim, request)) {
 			k++;
 		} else if (request_reads(request)) {
-			sim_member_read(sim, client->target, sim_ticket_read(number, request->number, request->key));
+			send_read(sim, number, request);
 			k++;
 		} else {
 			k += send_writes(sim, number, k);
@@ -229,8 +239,22 @@ void client_send_ghost(struct sim *sim, unsigned number)
 	const struct request *ghost = &sim->clients[number].ghost;
 	if (ghost->number == 0)
 		return;
-	struct replicator_command command = encode(ghost, ghost->sequence);
+	struct replicator_command command = encode(ghost, 1);
 	propose(sim, (unsigned)below(sim, sim->plan.members), sim_ticket_write(number, ghost->number), &command, 1);
+}
+
+void client_flood(struct sim *sim, unsigned number)
+{
+	const struct sim_client *client = &sim->clients[number];
+	const struct request request = {.kind = REQUEST_REGISTER};
+	struct replicator_command commands[REQUESTS_MAX];
+	commands[0] = encode(&request, 1);
+	for (unsigned k = 1; k < REQUESTS_MAX; k++)
+		commands[k] = commands[0];
+	/* Nobody waits for these: no request has such a number. */
+	for (unsigned sent = 0; sent < KV_SESSIONS_MAX + KV_SESSIONS_MAX / 8; sent += REQUESTS_MAX)
+		sim_member_write(sim, client->target, sim_ticket_write(number, FLOOD_NUMBERS), commands, REQUESTS_MAX);
+	free((void *)(uintptr_t)commands[0].data);
 }
 
 /* Giving up --------------------------------------------------------------------------------------------------- */
@@ -349,6 +373,14 @@ static struct request *find_request(struct sim_client *client, uint64_t ticket)
 	return NULL;
 }
 
+static void note_served(struct sim_client *client)
+{
+	if (client->served == client->target)
+		return;
+	client->former = client->served;
+	client->served = client->target;
+}
+
 static void take_answer(struct sim *sim, unsigned number, struct request *request, const struct sim_answer *answer)
 {
 	struct sim_client *client = &sim->clients[number];
@@ -371,6 +403,7 @@ static void take_answer(struct sim *sim, unsigned number, struct request *reques
 	sim_note(sim, "client %u: %s %" PRIu64 " is answered: status %u revision %" PRIu64, number,
 		 request_reads(request) ? "read" : "write", request->number, answer->status, answer->revision);
 	drop_request(client, request);
+	note_served(client);
 	sim->counts.operations++;
 }
 

@@ -397,14 +397,16 @@ static int fault_read_error(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+/* Rather on a leader, which reads old entries for those that lag behind. */
 static int fault_bit_rot(struct sim *sim, const struct sim_fault *fault)
 {
 	struct sim_random random = {fault->b};
-	unsigned member = which(sim, fault);
+	unsigned leader = leader_of(sim);
+	unsigned member = fault->b % 2 == 0 && leader < sim->plan.members ? leader : which(sim, fault);
 	int any = 0;
 	if (!may_lose(sim, member))
 		return 0;
-	for (uint64_t n = 1 + fault->c % 3; n > 0; n--)
+	for (uint64_t n = 1 + fault->c % 16; n > 0; n--)
 		any |= sim_platter_rot(sim->members[member].disk_files, &random);
 	return any;
 }

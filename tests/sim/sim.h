@@ -7,11 +7,14 @@
  *   run.c       one run: start, events, faults, calm
  *   trace.c     events as text
  *   faults.c    what each kind of fault does
- *   disk.c      a member's simulated disk: what is not synced is lost at a crash, in any subset of sectors
- *   network.c   frames between members: lost, doubled, reordered, delayed, partitioned
+ *   faults.h    what faults leave in the world, and what is counted of them
+ *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere
+ *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
+ *   clock.c     members' clocks, which drift and leap
+ *   network.c   frames between members: lost, doubled, late, garbled, held back, cut off, dropped by full queues
  *   cluster.c   members: start, crash, pause, wake-ups
- *   check.c     invariants after every step, and what clients may have seen
- *   client.c    clients with sessions that retry
+ *   check.h     invariants after every turn, durability, sessions: which file checks what
+ *   client.c    clients with sessions that retry, pipeline, duplicate and vanish; client_request.c: their requests
  *   jobs.c      runs in processes of their own, verdicts
  *   shrink.c    the smallest plan that still fails
  *   main.c      options
@@ -29,7 +32,6 @@
 #include <stdint.h>
 #include <xxhash.h>
 
-#define SIM_CLIENTS_MAX 8u
 #define SIM_KEYS 5u
 #define SIM_KEY_SIZE 8u
 #define SIM_VALUE_MAX 8192u

@@ -187,6 +187,15 @@ def judge(code, output):
     return f"{ended}: {last[0] if last else 'says nothing'}"
 
 
+def passes_without(seed, options):
+    """Whether the raft-sim without a bug passes; how it fails is no sign of a mutant any more."""
+    without, _ = run_seed(options.original, seed, options.seconds)
+    if without is not None and kind_of(without) not in options.failures_without:
+        options.failures_without.add(kind_of(without))
+        print(f"seed {seed} fails WITHOUT any mutant: {without}", flush=True)
+    return without is None
+
+
 def hunt(mutant, directory, options):
     program = build(mutant, directory / mutant.name)
     result = {"digest": mutant.digest(), "seconds": options.seconds, "killed": False, "seeds": 0, "core_seconds": 0.0}
@@ -196,15 +205,12 @@ def hunt(mutant, directory, options):
         result["seeds"] += 1
         result["core_seconds"] += core_seconds
         if failure is not None:
-            without, _ = run_seed(options.original, seed, options.seconds)
-            if without is not None and kind_of(without) not in options.failures_without:
-                options.failures_without.add(kind_of(without))
-                print(f"seed {seed} fails WITHOUT any mutant: {without}", flush=True)
-            if without is None and kind_of(failure) not in options.failures_without:
+            if passes_without(seed, options) and kind_of(failure) not in options.failures_without:
                 result.update(killed=True, seed=seed, failure=failure)
                 break
         seed += 1
-    shutil.rmtree(directory / mutant.name, ignore_errors=True)
+    if not options.keep:
+        shutil.rmtree(directory / mutant.name, ignore_errors=True)
     result["hours"] = result["seeds"] * (options.seconds + CALM_SECONDS) / 3600
     report = f"killed by seed {result['seed']}: {result['failure']}" if result["killed"] else "SURVIVED"
     print(
@@ -256,6 +262,8 @@ def parse_options():
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, one core each")
     parser.add_argument("--max-seconds", type=float, default=300, help="core seconds for one mutant")
     parser.add_argument("--seconds", type=int, default=60, help="simulated seconds of one seed")
+    parser.add_argument("--keep", action="store_true", help="leave each mutant's raft-sim in the build folder")
+    parser.add_argument("--baseline", type=int, default=40, help="seeds that the raft-sim without a bug runs first")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--build", type=pathlib.Path, default=pathlib.Path("build/mutants"))
     parser.add_argument("--original", help="the raft-sim without a bug")
@@ -284,6 +292,7 @@ def main():
         wanted = [m for m in wanted if results.get(m.name, {}).get("digest") != m.digest() or not results[m.name]["killed"]]
     began = time.time()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda seed: passes_without(seed, options), range(1, options.baseline + 1)))
         for done in concurrent.futures.as_completed([pool.submit(hunt, m, options.build, options) for m in wanted]):
             name, result = done.result()
             results[name] = result
