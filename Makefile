@@ -135,13 +135,14 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check tests unit unit-sanitized sim e2e bench check-layering tidy format install clean
+.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format install clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
 	@echo 'make run [NODES=5 DIR=…]    install what is missing, build, start a local cluster with a bridge for nc'
 	@echo 'make check                  install what is missing, build, run all tests'
 	@echo 'make unit | sim | e2e       one kind of test'
+	@echo 'make mutants [MUTANT=…]     deliberate bugs, which the simulator must find; make coverage: what it reaches'
 	@echo 'make bench [PEER=etcd]      measure; JSON goes to $(BUILD)/bench.json'
 	@echo 'make SAN=address,undefined  with sanitizers (also SAN=thread); objects in $(BUILD)/san-…'
 	@echo 'make check-layering tidy format install clean deps'
@@ -152,7 +153,7 @@ deps:
 run: deps all
 	packaging/run-local --bin $(OUT) --nodes $(NODES) --dir $(DIR)
 
-check: deps all check-layering unit unit-sanitized $(if $(SIM),sim) e2e
+check: deps all check-layering unit unit-sanitized sim sim-tests e2e
 
 # Built but not run.
 tests: $(TESTS)
@@ -165,9 +166,18 @@ unit: $(TESTS) $(PROGRAMS)
 unit-sanitized:
 	+$(MAKE) SAN=address,undefined unit
 
+# Seeds that are always the same, and half a minute of new ones: a failure prints the command that replays it.
 SIM_SEEDS   ?= 1-200
+SIM_MINUTES ?= 0.5
+SIM_JOBS    ?= 2
 sim: $(OUT)/raft-sim
-	$(OUT)/raft-sim --seeds $(SIM_SEEDS)
+	$(OUT)/raft-sim --seeds $(SIM_SEEDS) --jobs $(SIM_JOBS) --quiet --out $(BUILD)
+	$(OUT)/raft-sim --minutes $(SIM_MINUTES) --jobs $(SIM_JOBS) --quiet --out $(BUILD)
+
+# The simulator's own tests: its driver, equal histories whatever the compiler, mutants that still apply.
+sim-tests: $(OUT)/raft-sim mutants-check
+	tests/sim/test_driver $(OUT)/raft-sim
+	+tests/sim/test_determinism --build $(BUILD)
 
 e2e: all
 	python3 tests/e2e/run.py --bin $(OUT)

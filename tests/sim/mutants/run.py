@@ -205,7 +205,8 @@ def hunt(mutant, directory, options):
         result["seeds"] += 1
         result["core_seconds"] += core_seconds
         if failure is not None:
-            if passes_without(seed, options) and kind_of(failure) not in options.failures_without:
+            undecided = "gave up" in failure  # the checker of histories ran out of patience
+            if not undecided and passes_without(seed, options) and kind_of(failure) not in options.failures_without:
                 result.update(killed=True, seed=seed, failure=failure)
                 break
         seed += 1
