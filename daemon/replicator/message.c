@@ -5,6 +5,7 @@
 
 #include "daemon/assert.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void wire_from_message(const struct replica *replica, const struct raft_message *message,
@@ -123,6 +124,7 @@ static void replica_send_entries(struct replica *replica, struct wire_message *w
 				    "cannot read entry %llu to send it to member %llu: %s",
 				    (unsigned long long)wire->append.prev_index + 1, (unsigned long long)wire->to,
 				    r > 0 ? storage_result_name(r) : strerror(-r));
+			replica->unreadable = r > 0 ? -EBADMSG : r;
 			return;
 		}
 		raft_assert(n > 0 && n <= n_entries);

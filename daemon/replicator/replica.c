@@ -387,6 +387,8 @@ int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 	}
 	if (r == 0)
 		replica_release_reads(replica);
+	if (r == 0)
+		r = replica->unreadable;
 	replica->failed = r;
 	return r;
 }

@@ -33,6 +33,7 @@ struct replica {
 	bool stall_reported;
 	bool work_left; /* frames or entries were left over by the last call */
 	int failed;	/* the disk's final error; nothing is done any more */
+	int unreadable; /* an entry of the log could not be read back: this member must not lead on, and stops */
 
 	struct pending_queue runs;  /* struct pending_run */
 	struct pending_queue reads; /* struct pending_read, read ids consecutive */

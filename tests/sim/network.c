@@ -27,6 +27,7 @@ struct sim_network {
 	unsigned cuts[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* how many faults cut the link from row to column */
 	unsigned queued[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* frames that were sent and not yet received */
 	struct sim_frame archive[ARCHIVE_MAX];		   /* frames of any time, to be sent again */
+	uint64_t arrives_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* in the calm: the newest frame from row to column */
 };
 
 struct sim_arrival {
@@ -127,13 +128,22 @@ void sim_network_member_ends(struct sim *sim, unsigned member)
 
 /* Sending --------------------------------------------------------------------------------------------- */
 
+/* A connection keeps the order of its frames: what overtakes belongs to the faults. */
+static uint64_t in_order(struct sim *sim, const struct sim_frame *frame, uint64_t delay_us)
+{
+	uint64_t *arrives_us = &sim->network->arrives_us[frame->from][frame->to];
+	if (*arrives_us < sim->now_us + delay_us)
+		*arrives_us = sim->now_us + delay_us;
+	return *arrives_us - sim->now_us;
+}
+
 static void put(struct sim *sim, const struct sim_frame *frame, uint64_t delay_us)
 {
 	uint8_t *copy = malloc(frame->len + 1); /* a frame may be empty */
 	raft_assert(copy != NULL);
 	memcpy(copy, frame->data, frame->len);
 	sim->network->queued[frame->from][frame->to]++;
-	sim_schedule(sim, delay_us,
+	sim_schedule(sim, sim->calm ? in_order(sim, frame, delay_us) : delay_us,
 		     (struct sim_event){.type = SIM_FRAME,
 					.member = frame->to,
 					.life = frame->life,
