@@ -105,6 +105,21 @@ static bool transport_peer_stats(struct transport *base, uint64_t peer, struct t
 	return true;
 }
 
+/* The simulated network connects everybody with everybody. */
+static int transport_set_peer(struct transport *base, uint64_t peer, const char *endpoint)
+{
+	(void)base;
+	(void)peer;
+	(void)endpoint;
+	return 0;
+}
+
+static void transport_remove_peer(struct transport *base, uint64_t peer)
+{
+	(void)base;
+	(void)peer;
+}
+
 static const struct transport_ops sim_transport_ops = {
 	.close = transport_close,
 	.prepare = transport_prepare,
@@ -113,6 +128,8 @@ static const struct transport_ops sim_transport_ops = {
 	.fd = transport_fd,
 	.pending = transport_pending,
 	.peer_stats = transport_peer_stats,
+	.set_peer = transport_set_peer,
+	.remove_peer = transport_remove_peer,
 };
 
 struct transport *sim_transport_new(struct sim *sim, unsigned member)
