@@ -59,7 +59,7 @@ struct transport {
 	const struct transport_ops *ops; /* first member of every implementation */
 };
 
-#define TRANSPORT_ENDPOINT_MAX 127u /* characters of an endpoint */
+#define TRANSPORT_ENDPOINT_MAX 200u /* characters of an endpoint */
 
 struct transport_peer {
 	uint64_t id;
