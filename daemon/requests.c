@@ -32,9 +32,15 @@ static enum kv_answer answer_from_result(int result)
 		return KV_ANSWER_BAD_REQUEST;
 	case REPLICATOR_OK:
 		return KV_ANSWER_OK;
+	case REPLICATOR_E_PENDING:
+	case REPLICATOR_E_MEMBERSHIP:
+	case REPLICATOR_E_STALE:
+		return KV_ANSWER_REFUSED;
 	case REPLICATOR_E_CONFIG:
 	case REPLICATOR_E_DAMAGED:
 	case REPLICATOR_E_CLUSTER:
+	case REPLICATOR_E_REMOVED:
+	case REPLICATOR_E_DIVERGED:
 		break;
 	}
 	return KV_ANSWER_UNKNOWN; /* an errno, perhaps after something was appended: this member is about to stop */

@@ -86,7 +86,7 @@ bool kv_transfer_decode(const uint8_t *body, size_t size, uint64_t *ret_target)
 
 void kv_reply_encode(uint8_t *body, const struct kv_answer_body *answer)
 {
-	raft_assert(answer->answer <= KV_ANSWER_LOST);
+	raft_assert(answer->answer <= KV_ANSWER_REFUSED);
 	raft_assert(answer->status <= KV_WINDOW_FULL);
 	memset(body, 0, REPLY_OFFSET_NUMBER);
 	body[REPLY_OFFSET_ANSWER] = answer->answer;
@@ -100,7 +100,7 @@ bool kv_reply_decode(const uint8_t *body, size_t size, struct kv_answer_body *re
 {
 	if (size < REPLY_OFFSET_DATA || size > KV_FRAME_SIZE_MAX)
 		return false;
-	if (body[REPLY_OFFSET_ANSWER] > KV_ANSWER_LOST || body[REPLY_OFFSET_STATUS] > KV_WINDOW_FULL)
+	if (body[REPLY_OFFSET_ANSWER] > KV_ANSWER_REFUSED || body[REPLY_OFFSET_STATUS] > KV_WINDOW_FULL)
 		return false;
 	if (!kv_all_zero(body + REPLY_OFFSET_RESERVED, REPLY_OFFSET_NUMBER - REPLY_OFFSET_RESERVED))
 		return false;

@@ -42,6 +42,11 @@ enum kv_request_type {
 	KV_REQUEST_LOG = 5, /* body: first index u64, max entries u32, 4 zero. Reply: KV_ANSWER_OK with log entries */
 	KV_REQUEST_TRANSFER = 6, /* body: target member u64 (0: the best). KV_ANSWER_OK when the hand-over has begun */
 	KV_REQUEST_LEADER = 7,	 /* body: empty. Who leads? KV_ANSWER_OK, or KV_ANSWER_NOT_LEADER with the hint */
+	KV_REQUEST_MEMBERS = 8,	 /* body: empty. Reply: KV_ANSWER_OK with an encoded kv_membership (admin.h) */
+	KV_REQUEST_CHANGE = 9,	 /* body: an encoded kv_change (admin.h) */
+	KV_REQUEST_BOOTSTRAP = 10, /* body: empty. Found the cluster on this member: KV_ANSWER_OK or _REFUSED */
+	KV_REQUEST_SNAPSHOT = 11,  /* body: empty. Take a snapshot now: KV_ANSWER_OK when it has begun */
+	KV_REQUEST_BACKUP = 12,	   /* body: an encoded kv_backup_request (admin.h) */
 };
 #define KV_GET_STALE 1u
 #define KV_DUMP_AFTER 1u
@@ -57,6 +62,7 @@ enum kv_answer {
 	KV_ANSWER_BAD_REQUEST = 6, /* definite: malformed, too big, unknown type; trying again is useless */
 	KV_ANSWER_DISK_FULL = 7,   /* definite: nothing was appended */
 	KV_ANSWER_LOST = 8,	   /* definite: a read whose leader lost its leadership; try again */
+	KV_ANSWER_REFUSED = 9,	   /* definite: this cannot be done now; data says why and what to do */
 };
 
 /* Writing a frame: reserve the header, add items, finish. The builder owns its buffer, which grows up to

@@ -57,6 +57,16 @@ const char *replicator_result_name(int result)
 		return "damaged data";
 	case REPLICATOR_E_CLUSTER:
 		return "wrong cluster";
+	case REPLICATOR_E_PENDING:
+		return "another change is under way";
+	case REPLICATOR_E_MEMBERSHIP:
+		return "impossible change of the membership";
+	case REPLICATOR_E_STALE:
+		return "the membership has changed meanwhile";
+	case REPLICATOR_E_REMOVED:
+		return "removed from the cluster";
+	case REPLICATOR_E_DIVERGED:
+		return "diverged state";
 	}
 	return result < 0 ? strerror(-result) : "unknown result";
 }

@@ -433,9 +433,9 @@ static void reply_body_round_trips_and_refuses_the_rest(void **state)
 	assert_int_equal(decoded.size, 5);
 	assert_memory_equal(decoded.data, "value", 5);
 	torment(try_reply, golden, sizeof(golden), KV_REPLY_HEADER_SIZE);
-	body[0] = KV_ANSWER_LOST + 1;
+	body[0] = KV_ANSWER_REFUSED + 1;
 	assert_false(try_copy(try_reply, body, sizeof(body)));
-	body[0] = KV_ANSWER_LOST;
+	body[0] = KV_ANSWER_REFUSED;
 	assert_true(try_copy(try_reply, body, sizeof(body)));
 	body[1] = KV_WINDOW_FULL + 1;
 	assert_false(try_copy(try_reply, body, sizeof(body)));
