@@ -20,6 +20,7 @@ enum exit_code {
 	EXIT_CODE_OK = 0,
 	EXIT_CODE_USAGE = 64,
 	EXIT_CODE_DAMAGED = 65,
+	EXIT_CODE_REMOVED = 69,
 	EXIT_CODE_IO = 74,
 	EXIT_CODE_CLUSTER = 76,
 	EXIT_CODE_CONFIG = 78,
@@ -104,7 +105,14 @@ static void server_turn(struct server *server)
 	server_refresh(server);
 	server_take_frames(server);
 	int r = replicator_process(server->replicator);
-	if (r < 0) {
+	if (r == REPLICATOR_E_REMOVED) {
+		service_log(4, "removed",
+			    "stops: this member was removed from the cluster. Disable its unit; to use "
+			    "the host again, empty the data directory and add a member with a new id");
+		server_stop_now(server, EXIT_CODE_REMOVED);
+		return;
+	}
+	if (r != 0) {
 		service_log(2, "disk-failed",
 			    "stops: the disk failed: %s. Check it, then start this member again: it trusts only what "
 			    "it reads back",
@@ -291,6 +299,7 @@ static void server_close(struct server *server)
 		event_base_free(server->base);
 	server_requests_fini(server);
 	clients_free(&server->clients);
+	kv_store_load_free(server->loader);
 	kv_store_free(server->store);
 }
 

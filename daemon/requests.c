@@ -195,6 +195,13 @@ const struct replicator_machine server_machine = {
 	.readable = machine_readable,
 	.unreadable = machine_unreadable,
 	.log = machine_log,
+	.snapshot_take = server_snapshot_take,
+	.snapshot_read = server_snapshot_read,
+	.snapshot_free = server_snapshot_free,
+	.restore_begin = server_restore_begin,
+	.restore_feed = server_restore_feed,
+	.restore_end = server_restore_end,
+	.state_hash = server_state_hash,
 };
 
 /* Requests -------------------------------------------------------------------------------------------- */
@@ -302,7 +309,8 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 		take_leader(server, work->client, item);
 		break;
 	default:
-		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		if (!server_take_admin(server, work->client, item))
+			clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * A replica's life: opening and recovery, the loop's one turn, applying, proposals and reads, status. See replica.h.
+ * A replica's life: opening and recovery, the loop's one turn, applying, proposals and reads. See replica.h.
  */
 #include "replica_internal.h"
 
@@ -36,7 +36,16 @@ struct raft *replica_core(struct replica *replica)
 
 /* Recovery -------------------------------------------------------------------------------------------- */
 
-static int replica_recover_run(struct replica *replica, const struct raft_entry *entries, uint32_t n)
+/* The configuration in the entry at index. 0, -ENOMEM, or a positive result: the log is damaged. */
+static int replica_recover_config(struct replica *replica, uint64_t index, const struct raft_entry *entry)
+{
+	struct raft_config config;
+	int r = raft_config_decode(entry->data, entry->size, &config);
+	return r == RAFT_CONFIG_OK ? raft_recover_config(replica->core, index, &config) : STORAGE_E_CORRUPT;
+}
+
+/* Entries that follow one another; index: of the first. */
+static int replica_recover_run(struct replica *replica, uint64_t index, const struct raft_entry *entries, uint32_t n)
 {
 	uint32_t first = 0;
 	for (uint32_t k = 0; k < n; k++) {
@@ -46,6 +55,9 @@ static int replica_recover_run(struct replica *replica, const struct raft_entry 
 		if (k + 1 < n && entries[k + 1].term == entries[first].term)
 			continue;
 		int r = raft_recover_entries(replica->core, entries[first].term, replica->sizes + first, k + 1 - first);
+		for (uint32_t i = first; r == 0 && i <= k; i++)
+			if (entries[i].type == RAFT_ENTRY_CONFIG)
+				r = replica_recover_config(replica, index + i, &entries[i]);
 		if (r != 0)
 			return r;
 		first = k + 1;
@@ -53,7 +65,7 @@ static int replica_recover_run(struct replica *replica, const struct raft_entry 
 	return 0;
 }
 
-/* Tells the core every entry's term and size. */
+/* Tells the core every entry's term and size, and the configurations among them. */
 static int replica_recover_entries(struct replica *replica, const struct storage_state *state, char *message)
 {
 	uint64_t index = state->base_index + 1;
@@ -62,10 +74,10 @@ static int replica_recover_entries(struct replica *replica, const struct storage
 		int r = storage_read(replica->storage, index, WIRE_ENTRIES_MAX, REPLICA_APPLY_BYTES_MAX,
 				     replica->entries, &n);
 		if (r == 0)
-			r = replica_recover_run(replica, replica->entries, n);
+			r = replica_recover_run(replica, index, replica->entries, n);
 		if (r != 0) {
 			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read entry %llu of the log back: %s",
-				       (unsigned long long)index, r > 0 ? storage_result_name(r) : strerror(-r));
+				       (unsigned long long)index, r > 0 ? "it is damaged" : strerror(-r));
 			return r > 0 ? REPLICATOR_E_DAMAGED : r;
 		}
 		raft_assert(n > 0);
@@ -102,22 +114,57 @@ static void replica_log_recovery(const struct replica *replica, const struct sto
 			    (unsigned long long)state->term);
 }
 
-static int replica_start(struct replica *replica, const struct storage_state *state, uint64_t now_us, char *message)
+/* The log begins anew after the snapshot when what it holds does not lead to it. */
+static int replica_reset_log(struct replica *replica, struct storage_state *state)
+{
+	struct storage_write write = {.term = state->term > state->snapshot_term ? state->term : state->snapshot_term,
+				      .vote = state->term >= state->snapshot_term ? state->vote : RAFT_NO_MEMBER,
+				      .commit = state->snapshot_index,
+				      .reset_index = state->snapshot_index,
+				      .reset_term = state->snapshot_term};
+	int r = storage_append(replica->storage, &write);
+	state->term = write.term;
+	state->vote = write.vote;
+	state->last_index = state->snapshot_index;
+	return r;
+}
+
+/* What lies before the newest snapshot is applied by loading it, so for the core the log begins after it. */
+static int replica_recover_snapshot(struct replica *replica, struct storage_state *state,
+				    struct raft_recovered *recovered, char *message)
+{
+	int r = 0;
+	if (state->snapshot_index == 0)
+		return 0;
+	r = replica_load_snapshot(replica, state->snapshot_index, &recovered->config, &recovered->config_index,
+				  message);
+	if (r == 0 && state->snapshot_beyond_log)
+		r = replica_reset_log(replica, state);
+	state->base_index = state->snapshot_index;
+	state->base_term = state->snapshot_term;
+	if (state->commit < state->base_index)
+		state->commit = state->base_index;
+	return r;
+}
+
+static int replica_start(struct replica *replica, struct storage_state *state, uint64_t now_us, char *message)
 {
 	struct raft_options raft_options = replica->options.raft;
-	struct raft_recovered recovered = {
-		.hard_state = {.term = state->term, .vote = state->vote},
-		.config = replica->options.config,
-		.base_index = state->base_index,
-		.base_term = state->base_term,
-		.commit = state->commit,
-	};
+	struct raft_recovered recovered = {0};
 
+	int r = replica_recover_snapshot(replica, state, &recovered, message);
+	if (r != 0)
+		return r;
+	recovered.hard_state = (struct raft_hard_state){.term = state->term, .vote = state->vote};
+	recovered.base_index = state->base_index;
+	recovered.base_term = state->base_term;
+	recovered.commit = state->commit;
 	raft_options.seed = replica->options.seed;
+	raft_options.incarnation = state->incarnation;
 	replica->core = raft_new(&raft_options, &recovered, now_us);
 	if (replica->core == NULL)
 		return -ENOMEM;
-	int r = replica_recover_entries(replica, state, message);
+	r = replica_recover_entries(replica, state, message);
 	if (r != 0)
 		return r;
 	raft_start(replica->core, now_us);
@@ -139,6 +186,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	message[0] = '\0';
 	if (replica == NULL)
 		return -ENOMEM;
+	replica->now_us = now_us;
 	replica->options = *options;
 	replica->machine = machine;
 	replica->machine_arg = arg;
@@ -165,6 +213,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	}
 	replica->transport = transport;
 	replica_log_recovery(replica, &state);
+	replica_membership_start(replica);
 	*ret_replica = replica;
 	return 0;
 }
@@ -175,6 +224,9 @@ struct replica *replica_free(struct replica *replica)
 		return NULL;
 	if (replica->transport != NULL)
 		replica->transport->ops->close(replica->transport);
+	replica_taking_fini(replica);
+	replica_sending_fini(replica);
+	replica_installing_fini(replica);
 	storage_free(replica->storage);
 	raft_free(replica->core);
 	pending_free(&replica->runs);
@@ -193,7 +245,7 @@ static int replica_ignore_result(int result)
 	return result < 0 ? result : 0;
 }
 
-static int replica_note_durable(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+static int replica_note_durable(struct replica *replica)
 {
 	uint64_t durable = storage_durable_seq(replica->storage);
 	if (durable == replica->durable_seq)
@@ -201,21 +253,20 @@ static int replica_note_durable(struct replica *replica, uint64_t now_us, uint64
 	raft_assert(durable > replica->durable_seq);
 	replica->durable_seq = durable;
 	replica->stall_reported = false;
-	struct raft_event event = {.type = RAFT_EVENT_PERSISTED, .now_us = now_us, .persisted_seq = durable};
-	return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+	struct raft_event event = {.type = RAFT_EVENT_PERSISTED, .now_us = replica->now_us, .persisted_seq = durable};
+	return replica_ignore_result(replica_step(replica, &event, NULL, NULL));
 }
 
-static int replica_take_message(struct replica *replica, const uint8_t *frame, size_t len, uint64_t now_us,
-				uint64_t wall_ms)
+static int replica_take_message(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_message message;
-	if (!replica_decode(replica, frame, len, &message))
+	if (replica_is_foreign(replica, wire) || !replica_message_from_wire(wire, &message))
 		return 0;
 	bool writes = message.type == RAFT_MESSAGE_APPEND && message.append.n_entries > 0;
 	if (writes && !storage_has_room(replica->storage))
 		return 0; /* as if lost: the leader repeats it, and there may be room then */
-	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .now_us = now_us, .message = &message};
-	int r = replica_step(replica, &event, writes ? message.append.entries : NULL, wall_ms);
+	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .now_us = replica->now_us, .message = &message};
+	int r = replica_step(replica, &event, writes ? message.append.entries : NULL, NULL);
 	if (r == RAFT_E_INVALID) {
 		replica->bad_frames++;
 		replica_log(replica, 4, "bad-message", "refused an impossible message from member %llu",
@@ -224,12 +275,41 @@ static int replica_take_message(struct replica *replica, const uint8_t *frame, s
 	return replica_ignore_result(r);
 }
 
-static int replica_take_event(struct replica *replica, const struct transport_event *arrived, uint64_t now_us,
-			      uint64_t wall_ms)
+static int replica_take_frame(struct replica *replica, const uint8_t *frame, size_t len)
+{
+	struct wire_message wire;
+	if (!replica_decode(replica, frame, len, &wire))
+		return 0;
+	switch ((enum wire_type)wire.type) {
+	case WIRE_VOTE_REQUEST:
+	case WIRE_VOTE_REPLY:
+	case WIRE_APPEND:
+	case WIRE_APPEND_REPLY:
+	case WIRE_TIMEOUT_NOW:
+		return replica_take_message(replica, &wire);
+	case WIRE_HELLO:
+		return replica_on_hello(replica, &wire);
+	case WIRE_NOT_A_MEMBER:
+		replica_on_not_a_member(replica, &wire);
+		return 0;
+	case WIRE_SNAPSHOT_OFFER:
+		if (!replica_is_foreign(replica, &wire))
+			replica_on_snapshot_offer(replica, &wire);
+		return 0;
+	case WIRE_SNAPSHOT_REQUEST:
+		replica_on_snapshot_request(replica, &wire);
+		return 0;
+	case WIRE_SNAPSHOT_CHUNK:
+		return replica_is_foreign(replica, &wire) ? 0 : replica_on_snapshot_chunk(replica, &wire);
+	}
+	return 0;
+}
+
+static int replica_take_event(struct replica *replica, const struct transport_event *arrived)
 {
 	switch (arrived->type) {
 	case TRANSPORT_FRAME:
-		return replica_take_message(replica, arrived->data, arrived->len, now_us, wall_ms);
+		return replica_take_frame(replica, arrived->data, arrived->len);
 	case TRANSPORT_PEER_UP:
 		replica_log(replica, 7, "peer-up", "connected to member %llu", (unsigned long long)arrived->peer);
 		replica_send_hello(replica, arrived->peer);
@@ -237,20 +317,21 @@ static int replica_take_event(struct replica *replica, const struct transport_ev
 	case TRANSPORT_PEER_DOWN: {
 		replica_log(replica, 6, "peer-down", "the connection to member %llu closed",
 			    (unsigned long long)arrived->peer);
-		struct raft_event event = {.type = RAFT_EVENT_PEER_DOWN, .now_us = now_us, .peer = arrived->peer};
-		return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+		struct raft_event event = {
+			.type = RAFT_EVENT_PEER_DOWN, .now_us = replica->now_us, .peer = arrived->peer};
+		return replica_ignore_result(replica_step(replica, &event, NULL, NULL));
 	}
 	}
 	return 0;
 }
 
-static int replica_receive(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+static int replica_receive(struct replica *replica)
 {
 	struct transport_event arrived;
 	for (unsigned k = 0; k < REPLICA_FRAMES_MAX; k++) {
 		if (replica->transport->ops->receive(replica->transport, &arrived) == 0)
 			return 0;
-		int r = replica_take_event(replica, &arrived, now_us, wall_ms);
+		int r = replica_take_event(replica, &arrived);
 		if (r < 0)
 			return r;
 	}
@@ -258,22 +339,22 @@ static int replica_receive(struct replica *replica, uint64_t now_us, uint64_t wa
 	return 0;
 }
 
-static int replica_tick(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+static int replica_tick(struct replica *replica)
 {
-	if (now_us < replica->core_deadline_us)
+	if (replica->now_us < replica->core_deadline_us)
 		return 0;
 	uint64_t age = storage_oldest_write_age_us(replica->storage);
 	if (age > replica->options.raft.election_timeout_max_us && !replica->stall_reported) {
 		replica->stall_reported = true;
 		replica_log(replica, 4, "disk-stalled", "the disk has not answered for %llu ms",
 			    (unsigned long long)(age / 1000));
-		struct raft_event stalled = {.type = RAFT_EVENT_DISK_STALLED, .now_us = now_us};
-		int r = replica_ignore_result(replica_step(replica, &stalled, NULL, wall_ms));
+		struct raft_event stalled = {.type = RAFT_EVENT_DISK_STALLED, .now_us = replica->now_us};
+		int r = replica_ignore_result(replica_step(replica, &stalled, NULL, NULL));
 		if (r < 0)
 			return r;
 	}
-	struct raft_event event = {.type = RAFT_EVENT_TICK, .now_us = now_us};
-	return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+	struct raft_event event = {.type = RAFT_EVENT_TICK, .now_us = replica->now_us};
+	return replica_ignore_result(replica_step(replica, &event, NULL, NULL));
 }
 
 /* After a loss of leadership nobody here can say what becomes of the entries appended before: their proposers are told so. */
@@ -337,6 +418,8 @@ static int replica_apply_some(struct replica *replica)
 
 static int replica_apply(struct replica *replica)
 {
+	if (replica->restoring.reader != NULL)
+		return 0; /* what comes next lies behind the snapshot */
 	for (unsigned k = 0; k < REPLICA_APPLY_ROUNDS_MAX && replica->applied < replica->commit; k++) {
 		int r = replica_apply_some(replica);
 		if (r < 0)
@@ -362,18 +445,34 @@ static void replica_release_reads(struct replica *replica)
 	}
 }
 
+/* What this member does besides following the log. */
+static int replica_tend(struct replica *replica)
+{
+	int r = replica_tend_membership(replica);
+	if (r == 0)
+		r = replica_tend_installing(replica);
+	if (r == 0)
+		r = replica_tend_taking(replica);
+	replica_tend_sending(replica);
+	return r;
+}
+
 int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 {
 	int r = replica->failed;
+	replica->now_us = now_us;
+	replica->wall_ms = wall_ms;
 	replica->work_left = false;
 	if (r == 0)
 		r = storage_process(replica->storage, now_us);
 	if (r == 0)
-		r = replica_note_durable(replica, now_us, wall_ms);
+		r = replica_note_durable(replica);
 	if (r == 0)
-		r = replica_receive(replica, now_us, wall_ms);
+		r = replica_receive(replica);
 	if (r == 0)
-		r = replica_tick(replica, now_us, wall_ms);
+		r = replica_tick(replica);
+	if (r == 0)
+		r = replica_tend(replica);
 	if (r == 0) {
 		/* What the steps queued goes to the disk before the time-consuming part. */
 		r = storage_process(replica->storage, now_us);
@@ -387,17 +486,26 @@ int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 	}
 	if (r == 0)
 		replica_release_reads(replica);
+	if (r == 0 && replica->removed)
+		r = REPLICATOR_E_REMOVED;
 	replica->failed = r;
 	return r;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 uint64_t replica_deadline_us(const struct replica *replica)
 {
-	uint64_t deadline = replica->core_deadline_us;
-	uint64_t storage = storage_deadline_us(replica->storage);
+	uint64_t deadline = earlier(replica->core_deadline_us, storage_deadline_us(replica->storage));
 	if (replica->work_left || replica->transport->ops->pending(replica->transport))
 		return 0;
-	return storage < deadline ? storage : deadline;
+	deadline = earlier(deadline, earlier(replica->hello_us, replica->disconnect_us));
+	if (replica->receiving.index != 0)
+		deadline = earlier(deadline, replica->receiving.again_us);
+	return deadline;
 }
 
 /* Proposals and reads --------------------------------------------------------------------------------- */
@@ -413,21 +521,22 @@ static int result_from_core(int r)
 		return REPLICATOR_E_NOT_READY;
 	case RAFT_E_UNKNOWN_MEMBER:
 		return REPLICATOR_E_TARGET;
-	default:
+	default: /* a negative errno; no other result belongs to a proposal, a read or a hand-over */
 		return r;
 	}
 }
 
 /* At most WIRE_ENTRIES_MAX commands as one step of the core. */
 static int replica_propose_step(struct replica *replica, const struct replicator_command *commands, uint32_t n,
-				uint64_t first_ticket, uint64_t now_us, uint64_t wall_ms)
+				uint64_t first_ticket)
 {
 	struct raft_status status;
+	uint64_t first_index = 0;
 	raft_get_status(replica->core, &status);
 	if (status.role != RAFT_LEADER)
 		return REPLICATOR_E_NOT_LEADER;
-	if (wall_ms > replica->last_time_ms)
-		replica->last_time_ms = wall_ms;
+	if (replica->wall_ms > replica->last_time_ms)
+		replica->last_time_ms = replica->wall_ms;
 	for (uint32_t k = 0; k < n; k++) {
 		if (commands[k].size > RAFT_ENTRY_SIZE_MAX)
 			return -EINVAL;
@@ -447,13 +556,15 @@ static int replica_propose_step(struct replica *replica, const struct replicator
 	int r = pending_push(&replica->runs, &run);
 	if (r < 0)
 		return r;
-	struct raft_event event = {
-		.type = RAFT_EVENT_PROPOSE, .now_us = now_us, .propose = {.sizes = replica->sizes, .n_entries = n}};
-	r = replica_step(replica, &event, replica->entries, wall_ms);
+	struct raft_event event = {.type = RAFT_EVENT_PROPOSE,
+				   .now_us = replica->now_us,
+				   .propose = {.sizes = replica->sizes, .n_entries = n}};
+	r = replica_step(replica, &event, replica->entries, &first_index);
 	if (r != RAFT_OK) {
 		replica->runs.count--; /* the one just pushed */
 		return result_from_core(r);
 	}
+	raft_assert(first_index == run.first_index);
 	replica->proposals += n;
 	return 0;
 }
@@ -468,7 +579,9 @@ int replica_propose(struct replica *replica, const struct replicator_command *co
 		return -EINVAL;
 	if (!storage_has_room(replica->storage))
 		return REPLICATOR_E_DISK_FULL;
-	return replica_propose_step(replica, commands, n, first_ticket, now_us, wall_ms);
+	replica->now_us = now_us;
+	replica->wall_ms = wall_ms;
+	return replica_propose_step(replica, commands, n, first_ticket);
 }
 
 int replica_read(struct replica *replica, uint64_t ticket, uint64_t now_us)
@@ -479,8 +592,9 @@ int replica_read(struct replica *replica, uint64_t ticket, uint64_t now_us)
 	int r = pending_push(&replica->reads, &read);
 	if (r < 0)
 		return r;
+	replica->now_us = now_us;
 	struct raft_event event = {.type = RAFT_EVENT_READ, .now_us = now_us, .read_id = read.read_id};
-	r = replica_step(replica, &event, NULL, 0);
+	r = replica_step(replica, &event, NULL, NULL);
 	if (r != RAFT_OK) {
 		replica->reads.count--; /* the one just pushed */
 		return result_from_core(r);
@@ -494,71 +608,6 @@ int replica_transfer(struct replica *replica, uint64_t target, uint64_t now_us)
 	struct raft_event event = {.type = RAFT_EVENT_TRANSFER, .now_us = now_us, .transfer_target = target};
 	if (replica->failed != 0)
 		return replica->failed;
-	return result_from_core(replica_step(replica, &event, NULL, 0));
-}
-
-/* Status ---------------------------------------------------------------------------------------------- */
-
-static void replica_peer_status(const struct replica *replica, const struct raft_progress *progress,
-				struct replicator_peer_status *ret)
-{
-	struct transport_peer_stats stats = {0};
-	bool known = replica->transport->ops->peer_stats(replica->transport, progress->id, &stats);
-	*ret = (struct replicator_peer_status){
-		.id = progress->id,
-		.voter = progress->voter,
-		.connected = known && stats.connected,
-		.match = progress->match,
-		.dropped_frames = known ? stats.dropped_frames : 0,
-	};
-}
-
-void replica_get_status(const struct replica *replica, struct replicator_status *ret_status)
-{
-	struct raft_status core;
-	struct storage_stats disk;
-
-	raft_get_status(replica->core, &core);
-	storage_get_stats(replica->storage, &disk);
-	*ret_status = (struct replicator_status){
-		.id = core.id,
-		.cluster = replica->options.cluster,
-		.incarnation = replica->incarnation,
-		.role = (unsigned)core.role,
-		.leader = core.leader,
-		.term = core.hard_state.term,
-		.first_index = core.base_index + 1,
-		.last_index = core.last_index,
-		.durable_index = core.durable_index,
-		.commit = core.commit,
-		.applied = replica->applied,
-		.elections = replica->elections,
-		.proposals = replica->proposals,
-		.bad_frames = replica->bad_frames,
-		.flushes = disk.flushes,
-		.flushed_entries = disk.flushed_entries,
-		.flushed_bytes = disk.flushed_bytes,
-		.sync_us_total = disk.sync_us_total,
-		.sync_us_max = disk.sync_us_max,
-		.disk_bytes = disk.disk_bytes,
-		.log_cache_bytes = disk.cache_bytes,
-		.n_peers = core.n_peers,
-	};
-	for (unsigned k = 0; k < core.n_peers; k++)
-		replica_peer_status(replica, &core.peers[k], &ret_status->peers[k]);
-}
-
-int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
-		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n)
-{
-	struct raft_status status;
-	raft_get_status(replica->core, &status);
-	if (first_index > status.last_index || max_entries == 0) {
-		*ret_n = 0;
-		return 0;
-	}
-	if (first_index <= status.base_index)
-		first_index = status.base_index + 1;
-	int r = storage_read(replica->storage, first_index, max_entries, bytes_max, ret_entries, ret_n);
-	return r > 0 ? -EIO : r;
+	replica->now_us = now_us;
+	return result_from_core(replica_step(replica, &event, NULL, NULL));
 }

@@ -1,10 +1,12 @@
 /*
- * The inside of a replica, shared by replica.c (life, loop, status), update.c (carrying out what the core decides) and
- * message.c (core messages to wire messages and back). Nobody else includes it.
+ * The inside of a replica, shared by replica.c (life, loop), update.c (carrying out what the core decides), message.c
+ * (core messages to wire messages and back), membership.c (hellos, founding, changes), snapshot_take.c, snapshot_send.c and
+ * snapshot_install.c (snapshots), status.c. Nobody else includes it.
  */
 #ifndef RAFT_KV_REPLICA_INTERNAL_H
 #define RAFT_KV_REPLICA_INTERNAL_H
 
+#include "../storage/snapshots.h"
 #include "../transport/wire.h"
 #include "pending.h"
 #include "replica.h"
@@ -14,6 +16,55 @@
 #define REPLICA_APPLY_BYTES_MAX (2u * 1024u * 1024u)
 #define REPLICA_APPLY_ROUNDS_MAX 8u
 #define REPLICA_FRAMES_MAX 256u /* received in one call of replica_process */
+
+/* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
+#define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
+#define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
+#define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
+
+/* What is known of another member and is no business of the core. */
+struct replica_peer {
+	uint64_t id;	      /* 0: the slot is free */
+	uint64_t incarnation; /* as last heard; 0: never */
+	bool blank;	      /* as its last hello said */
+	uint64_t offered_us;  /* when a snapshot was offered to it last */
+};
+
+/* A snapshot of the state machine on its way to the disk. */
+struct replica_taking {
+	void *snapshot; /* the machine's; NULL: none is being taken */
+	uint8_t *buf;	/* REPLICA_SNAPSHOT_SLICE bytes, while one is being taken */
+	size_t filled, taken;
+	bool read_all;
+	bool finishing; /* the storage has all of it */
+	uint64_t retry_us;
+	bool wanted; /* whatever the size of the log */
+};
+
+/* A snapshot of the leader on its way to this disk. */
+struct replica_receiving {
+	uint64_t index; /* 0: none */
+	uint64_t term;
+	uint64_t total;
+	uint64_t from;
+	uint64_t leader_term;
+	uint64_t requested; /* up to this offset of the file */
+	uint64_t again_us;  /* ask again then */
+};
+
+/* A snapshot on its way from the disk into the state machine. */
+struct replica_restoring {
+	struct snapshot_reader *reader; /* NULL: none */
+	uint64_t index;
+};
+
+/* The file that other members are being sent. */
+struct replica_sending {
+	struct snapshot_reader *reader; /* NULL: none */
+	uint64_t index, term, total;
+	uint64_t used_us;
+	uint8_t *buf; /* WIRE_CHUNK_BYTES_MAX */
+};
 
 struct replica {
 	struct replica_options options;
@@ -40,22 +91,79 @@ struct replica {
 	struct raft_entry *entries; /* scratch: WIRE_ENTRIES_MAX */
 	uint32_t *sizes;	    /* scratch of as many */
 
-	uint64_t peer_incarnations[RAFT_MEMBERS_MAX]; /* as last heard, in the order of the configuration; 0: never */
+	uint64_t now_us;  /* of the call under way */
+	uint64_t wall_ms; /* likewise */
+
+	/* Membership. */
+	struct replica_peer peers[2 * RAFT_MEMBERS_MAX];
+	uint64_t followed_config_index; /* the transport's peers are those of this configuration … */
+	bool followed_config;		/* … if there was one */
+	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
+	uint64_t disconnect_us;		/* those that left are disconnected then */
+	uint64_t stranger_told_us;
+	bool removed;
+
+	struct replica_taking taking;
+	struct replica_receiving receiving;
+	struct replica_restoring restoring;
+	struct replica_sending sending;
+
 	uint64_t elections;
 	uint64_t proposals;
 	uint64_t bad_frames;
+	uint64_t stale_frames; /* of an incarnation that is no member */
+	uint64_t snapshots_taken;
+	uint64_t snapshots_installed;
 };
 
 /* update.c: one step of the core and everything that follows from it. entries: those that the event appends, NULL if none.
- * Returns the core's result, or a negative errno, which is kept in replica->failed when it came from the disk. */
+ * ret_index: of the first appended entry; may be NULL. Returns the core's result, or a negative errno, which is kept in
+ * replica->failed when it came from the disk. */
 int replica_step(struct replica *replica, const struct raft_event *event, const struct raft_entry *entries,
-		 uint64_t wall_ms) __attribute__((warn_unused_result));
+		 uint64_t *ret_index) __attribute__((warn_unused_result));
 
 /* message.c */
 void replica_send(struct replica *replica, const struct raft_message *message);
+void replica_send_wire(struct replica *replica, const struct wire_message *wire);
+/* The header of a message of this member to another one. */
+struct wire_message replica_wire_message(const struct replica *replica, uint8_t type, uint64_t to);
+/* Decodes a frame; its entries are replica->entries. False: it was counted as bad, or is not for this member. */
+bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct wire_message *ret_wire);
+/* False: it is not for the core. */
+bool replica_message_from_wire(const struct wire_message *wire, struct raft_message *ret_message);
+
+/* membership.c */
+struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id); /* NULL: a stranger, or this member */
+const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
+/* True when the message comes from a data directory that is not the member's: nothing in it counts. */
+bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
+void replica_membership_start(struct replica *replica);
 void replica_send_hello(struct replica *replica, uint64_t peer);
-/* Decodes a frame into *ret_message; its entries are replica->entries. False: it was counted as bad, or is not for the core. */
-bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct raft_message *ret_message);
+int replica_on_hello(struct replica *replica, const struct wire_message *wire) __attribute__((warn_unused_result));
+void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire);
+int replica_tend_membership(struct replica *replica) __attribute__((warn_unused_result));
+
+/* snapshot_take.c */
+int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
+void replica_taking_fini(struct replica *replica);
+
+/* snapshot_send.c */
+void replica_offer_snapshots(struct replica *replica, const uint64_t *peers, size_t n_peers);
+void replica_on_snapshot_request(struct replica *replica, const struct wire_message *wire);
+void replica_tend_sending(struct replica *replica);
+void replica_sending_fini(struct replica *replica);
+
+/* snapshot_install.c */
+void replica_on_snapshot_offer(struct replica *replica, const struct wire_message *wire);
+int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message *wire)
+	__attribute__((warn_unused_result));
+/* Loads the newest snapshot of the disk whole, before anything else happens. */
+int replica_load_snapshot(struct replica *replica, uint64_t index, struct raft_config *ret_config,
+			  uint64_t *ret_config_index, char *message) __attribute__((warn_unused_result));
+int replica_tend_installing(struct replica *replica) __attribute__((warn_unused_result));
+void replica_installing_fini(struct replica *replica);
+
+/* status.c has replica_get_status, replica_get_membership and replica_read_log. */
 
 void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

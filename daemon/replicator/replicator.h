@@ -167,8 +167,8 @@ struct replicator *replicator_free(struct replicator *replicator);
 
 int replicator_fd(const struct replicator *replicator); /* readable: call replicator_process */
 
-/* Does all that is due and returns without blocking. 0, or a negative errno: the disk failed and the member must
- * stop now (a failed sync is never retried). */
+/* Does all that is due and returns without blocking. 0, or the member must stop now: a negative errno, the disk failed (a
+ * failed sync is never retried); REPLICATOR_E_REMOVED, it was removed from the cluster. */
 int replicator_process(struct replicator *replicator) __attribute__((warn_unused_result));
 
 struct replicator_command {

@@ -3,6 +3,9 @@
 
 #include "daemon/assert.h"
 
+#include "kv/snapshot_stream.h"
+
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,13 +18,14 @@
 struct machine {
 	struct sim *sim;
 	unsigned member;
+	struct kv_store_loader *loader;
 };
 
 static struct machine *machine_new(struct sim *sim, unsigned member)
 {
 	struct machine *machine = malloc(sizeof *machine);
 	raft_assert(machine != NULL);
-	*machine = (struct machine){sim, member};
+	*machine = (struct machine){.sim = sim, .member = member};
 	return machine;
 }
 
@@ -85,7 +89,82 @@ static void machine_log(void *arg, int level, const char *event, const char *tex
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event, text);
 }
 
+struct taken {
+	struct kv_snapshot *snapshot;
+	struct kv_snapshot_stream *stream;
+};
+
+static void *machine_snapshot_take(void *arg)
+{
+	struct machine *machine = arg;
+	struct taken *taken = calloc(1, sizeof *taken);
+	raft_assert(taken != NULL);
+	taken->snapshot = kv_store_snapshot(machine->sim->members[machine->member].store);
+	taken->stream = kv_snapshot_stream_new(taken->snapshot);
+	raft_assert(taken->stream != NULL);
+	return taken;
+}
+
+static size_t machine_snapshot_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity)
+{
+	struct taken *taken = snapshot;
+	(void)arg;
+	return kv_snapshot_stream_read(taken->stream, buf, capacity);
+}
+
+static void machine_snapshot_free(void *arg, void *snapshot)
+{
+	struct taken *taken = snapshot;
+	(void)arg;
+	kv_snapshot_stream_free(taken->stream);
+	kv_snapshot_free(taken->snapshot);
+	free(taken);
+}
+
+static int machine_restore_begin(void *arg)
+{
+	struct machine *machine = arg;
+	machine->loader = kv_store_load_new();
+	raft_assert(machine->loader != NULL);
+	return 0;
+}
+
+static int machine_restore_feed(void *arg, const uint8_t *buf, size_t len)
+{
+	struct machine *machine = arg;
+	return kv_store_load_feed(machine->loader, buf, len) == KV_LOAD_OK ? 0 : -EBADMSG;
+}
+
+static int machine_restore_end(void *arg, bool success)
+{
+	struct machine *machine = arg;
+	struct sim_member *member = &machine->sim->members[machine->member];
+	struct kv_store *store = NULL;
+	int r = 0;
+	if (success && kv_store_load_finish(machine->loader, &store) != KV_LOAD_OK)
+		r = -EBADMSG;
+	machine->loader = kv_store_load_free(machine->loader);
+	if (store != NULL) {
+		kv_store_free(member->store);
+		member->store = store;
+	}
+	return r;
+}
+
+static uint64_t machine_state_hash(void *arg)
+{
+	struct machine *machine = arg;
+	return kv_store_hash(machine->sim->members[machine->member].store);
+}
+
 static const struct replicator_machine machine_table = {
+	.snapshot_take = machine_snapshot_take,
+	.snapshot_read = machine_snapshot_read,
+	.snapshot_free = machine_snapshot_free,
+	.restore_begin = machine_restore_begin,
+	.restore_feed = machine_restore_feed,
+	.restore_end = machine_restore_end,
+	.state_hash = machine_state_hash,
 	.apply = machine_apply,
 	.dropped = machine_dropped,
 	.readable = machine_readable,
@@ -97,7 +176,10 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 {
 	struct replica_options options = {.cluster = 77};
 	for (unsigned k = 0; k < sim->plan.n_members; k++)
-		options.config.members[options.config.n_members++] = (struct raft_config_member){k + 1, true};
+		options.founders.members[options.founders.n_members++] =
+			(struct raft_config_member){.id = k + 1, .role = RAFT_MEMBER_JOINING};
+	options.snapshot_log_bytes = 20000;
+	options.snapshot_log_percent = 100;
 	options.raft = (struct raft_options){.id = member + 1,
 					     .heartbeat_us = sim->plan.heartbeat_us,
 					     .election_timeout_min_us = sim->plan.election_min_us,
