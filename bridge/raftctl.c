@@ -33,6 +33,7 @@ enum ctl_option {
 	OPTION_VALUES = 1u << 9,
 	OPTION_HELP = 1u << 10,
 	OPTION_VERSION = 1u << 11,
+	OPTION_LEARNER = 1u << 12,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
 
@@ -58,23 +59,28 @@ static const struct ctl_command commands[] = {
 	 "a member's log, one entry a line: index, term, time, session:sequence,\n"
 	 "                 operation, key, size. --data: from the directory of a stopped member",
 	 OPTION_DATA | OPTION_FROM | OPTION_TO | OPTION_VALUES, 0, 0, ctl_log},
+	{"member",
+	 "list [--json] | add [--learner] ID PEER CLIENT | remove ID | promote ID |\n"
+	 "         move ID PEER CLIENT",
+	 "who belongs to the cluster; one change at a time. A member that is added receives\n"
+	 "                 everything and votes once it has caught up; with --learner only when promoted",
+	 OPTION_JSON | OPTION_LEARNER, 1, 4, ctl_member},
+	{"bootstrap", "--id N",
+	 "found the cluster on member N although not all members were heard: only for the\n"
+	 "                 very first start, and on one member only",
+	 0, 0, 0, ctl_bootstrap},
+	{"snapshot", "--id N", "have member N write a snapshot of its state now", 0, 0, 0, ctl_snapshot},
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
 static const struct option long_options[] = {
-	{"config", required_argument, NULL, OPTION_CONFIG},
-	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
-	{"id", required_argument, NULL, OPTION_ID},
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"stale", no_argument, NULL, OPTION_STALE},
-	{"revisions", no_argument, NULL, OPTION_REVISIONS},
-	{"data", required_argument, NULL, OPTION_DATA},
-	{"from", required_argument, NULL, OPTION_FROM},
-	{"to", required_argument, NULL, OPTION_TO},
-	{"values", no_argument, NULL, OPTION_VALUES},
-	{"help", no_argument, NULL, OPTION_HELP},
-	{"version", no_argument, NULL, OPTION_VERSION},
-	{0},
+	{"config", required_argument, NULL, OPTION_CONFIG}, {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+	{"id", required_argument, NULL, OPTION_ID},	    {"json", no_argument, NULL, OPTION_JSON},
+	{"stale", no_argument, NULL, OPTION_STALE},	    {"revisions", no_argument, NULL, OPTION_REVISIONS},
+	{"data", required_argument, NULL, OPTION_DATA},	    {"from", required_argument, NULL, OPTION_FROM},
+	{"to", required_argument, NULL, OPTION_TO},	    {"values", no_argument, NULL, OPTION_VALUES},
+	{"learner", no_argument, NULL, OPTION_LEARNER},	    {"help", no_argument, NULL, OPTION_HELP},
+	{"version", no_argument, NULL, OPTION_VERSION},	    {0},
 };
 
 int ctl_fail(enum ctl_exit code, const char *format, ...)
@@ -147,6 +153,9 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 	case OPTION_VALUES:
 		options->values = true;
 		return NULL;
+	case OPTION_LEARNER:
+		options->learner = true;
+		return NULL;
 	case OPTION_HELP:
 	case OPTION_VERSION:
 		break;
@@ -218,8 +227,10 @@ static int run_command(struct ctl *ctl, const struct ctl_command *command, unsig
 	if (config_read(ctl->options.config_path, &ctl->config, report_config_mistake, NULL) != 0)
 		return ctl_fail(CTL_USAGE, "cannot use the configuration %s; --config names another",
 				ctl->options.config_path);
+	if (ctl->options.data == NULL)
+		ctl_discover(ctl);
 	if (ctl->options.id != 0 && config_find_member(&ctl->config, ctl->options.id) == NULL)
-		return ctl_fail(CTL_USAGE, "%s has no [member %llu]", ctl->options.config_path,
+		return ctl_fail(CTL_USAGE, "neither the cluster nor %s has a member %llu", ctl->options.config_path,
 				(unsigned long long)ctl->options.id);
 	int code = command->run(ctl);
 	if (fflush(stdout) != 0 || ferror(stdout) != 0)

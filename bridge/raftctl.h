@@ -9,6 +9,7 @@
 #define RAFTCTL_H
 
 #include "daemon/config/config.h"
+#include "kv/admin.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,12 +36,14 @@ struct ctl_options {
 	bool revisions;
 	bool stale;
 	bool values;
+	bool learner;
 };
 
 struct ctl {
 	struct ctl_options options;
-	struct config config;
-	int n_arguments; /* those after the command and its options */
+	struct config config;		 /* its members are the cluster's, if one could be asked */
+	struct kv_membership membership; /* count 0: nobody could be asked */
+	int n_arguments;		 /* those after the command and its options */
 	char **arguments;
 };
 
@@ -55,5 +58,11 @@ int ctl_delete(struct ctl *ctl);
 int ctl_transfer(struct ctl *ctl);
 int ctl_dump(struct ctl *ctl);
 int ctl_log(struct ctl *ctl);
+int ctl_member(struct ctl *ctl);
+int ctl_bootstrap(struct ctl *ctl);
+int ctl_snapshot(struct ctl *ctl);
+
+/* Asks the members of the file for those of the cluster, and makes these the configuration's. */
+void ctl_discover(struct ctl *ctl);
 
 #endif
