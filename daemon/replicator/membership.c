@@ -291,30 +291,30 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 		peer->blank = wire->hello.blank;
 	}
 	raft_get_status(replica->core, &status);
-	if (status.role != RAFT_LEADER || config == NULL || wire->from_incarnation == 0)
+	if (config == NULL || wire->from_incarnation == 0)
 		return 0;
 	const struct raft_config_member *member = raft_config_find(config, wire->from);
 	if (member == NULL && !status.config_pending)
 		tell_stranger(replica, index, wire->from);
-	if (member == NULL || member->incarnation == wire->from_incarnation)
+	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation)
 		return 0;
 	return take_incarnation(replica, config, index, wire);
 }
 
-/* A leader knows a committed configuration without this member. If it is newer than all that this member knows, the
- * member was removed while it was away. */
+/* Another member's committed configuration does not name this one. If that is newer than all that this member knows, it
+ * was removed while it was away. It believes only those whom it knows, by the number that only they know. */
 void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire)
 {
 	uint64_t index = 0;
 	const struct raft_config *config = replica_config(replica, &index);
-	if (config == NULL) {
+	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
+	if (config == NULL)
 		replica_log(replica, 4, "not-a-member",
-			    "member %llu leads a cluster that this member is not part of: 'raftctl member add' makes "
-			    "it one",
+			    "member %llu belongs to a cluster that this one is not part of: 'raftctl member add' "
+			    "makes it a member",
 			    (unsigned long long)wire->from);
-		return;
-	}
-	if (wire->not_a_member.config_index > index)
+	else if (member != NULL && member->incarnation == wire->from_incarnation && member->incarnation != 0 &&
+		 wire->not_a_member.config_index > index)
 		replica->removed = true;
 }
 

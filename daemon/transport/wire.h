@@ -31,7 +31,7 @@ enum wire_type {
 	WIRE_SNAPSHOT_OFFER = 7,   /* leader: the log no longer reaches back to what you need; there is a snapshot */
 	WIRE_SNAPSHOT_REQUEST = 8, /* receiver: send me this piece of it */
 	WIRE_SNAPSHOT_CHUNK = 9,   /* that piece */
-	WIRE_NOT_A_MEMBER = 10,	   /* leader, to a stranger: you are not in the committed configuration */
+	WIRE_NOT_A_MEMBER = 10,	   /* to a stranger: you are not in the committed configuration */
 };
 
 struct wire_message {
