@@ -280,6 +280,16 @@ static void tell_stranger(struct replica *replica, uint64_t config_index, uint64
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
 }
 
+/* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
+static bool is_in_contact(const struct replica *replica, const struct raft_status *status, uint64_t id)
+{
+	for (unsigned k = 0; k < status->n_peers; k++)
+		if (status->peers[k].id == id && status->peers[k].incarnation != 0)
+			return replica->now_us <
+			       status->peers[k].last_contact_us + replica->options.raft.election_timeout_max_us;
+	return false;
+}
+
 int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
@@ -296,7 +306,8 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 	const struct raft_config_member *member = raft_config_find(config, wire->from);
 	if (member == NULL && !status.config_pending)
 		tell_stranger(replica, index, wire->from);
-	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation)
+	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation ||
+	    is_in_contact(replica, &status, wire->from))
 		return 0;
 	return take_incarnation(replica, config, index, wire);
 }
