@@ -50,8 +50,7 @@ static int replica_recover_run(struct replica *replica, uint64_t index, const st
 	uint32_t first = 0;
 	for (uint32_t k = 0; k < n; k++) {
 		replica->sizes[k] = entries[k].size;
-		if (entries[k].time_ms > replica->last_time_ms)
-			replica->last_time_ms = entries[k].time_ms;
+		replica_note_time(replica, entries[k].time_ms);
 		if (k + 1 < n && entries[k + 1].term == entries[first].term)
 			continue;
 		int r = raft_recover_entries(replica->core, entries[first].term, replica->sizes + first, k + 1 - first);
@@ -535,8 +534,7 @@ static int replica_propose_step(struct replica *replica, const struct replicator
 	raft_get_status(replica->core, &status);
 	if (status.role != RAFT_LEADER)
 		return REPLICATOR_E_NOT_LEADER;
-	if (replica->wall_ms > replica->last_time_ms)
-		replica->last_time_ms = replica->wall_ms;
+	replica_note_time(replica, replica->wall_ms);
 	for (uint32_t k = 0; k < n; k++) {
 		if (commands[k].size > RAFT_ENTRY_SIZE_MAX)
 			return -EINVAL;

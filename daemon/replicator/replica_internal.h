@@ -19,6 +19,9 @@
 
 /* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
 #define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
+/* What the replica itself keeps in a snapshot, in the storage's eyes the configuration: the newest time in any entry known
+ * when it was taken, u64 little-endian, then the encoded configuration. */
+#define REPLICA_SNAPSHOT_META_SIZE 8u
 #define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
 #define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
 
@@ -79,7 +82,7 @@ struct replica {
 	uint64_t applied;
 	uint64_t durable_seq; /* last one told to the core */
 	uint64_t core_deadline_us;
-	uint64_t last_time_ms; /* stamped into entries; never goes back */
+	uint64_t last_time_ms; /* the newest in any entry known here; stamped ones never go back */
 	uint64_t next_read_id;
 	bool stall_reported;
 	bool work_left; /* frames or entries were left over by the last call */
@@ -121,6 +124,9 @@ struct replica {
  * replica->failed when it came from the disk. */
 int replica_step(struct replica *replica, const struct raft_event *event, const struct raft_entry *entries,
 		 uint64_t *ret_index) __attribute__((warn_unused_result));
+
+/* Entries stamped here from now on are not older than this. */
+void replica_note_time(struct replica *replica, uint64_t time_ms);
 
 /* message.c */
 void replica_send(struct replica *replica, const struct raft_message *message);

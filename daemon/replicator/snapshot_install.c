@@ -12,6 +12,7 @@
 
 #include "daemon/assert.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,6 +153,21 @@ static int restoring_feed(struct replica *replica, size_t limit, bool *ret_done)
 	return 0;
 }
 
+/* What the replica put there (replica_internal.h). 0 or -EBADMSG. */
+static int read_meta(struct replica *replica, const uint8_t *bytes, size_t len, struct raft_config *ret_config)
+{
+	uint64_t time_ms;
+	memset(ret_config, 0, sizeof *ret_config);
+	if (len < REPLICA_SNAPSHOT_META_SIZE)
+		return -EBADMSG;
+	memcpy(&time_ms, bytes, sizeof time_ms);
+	replica_note_time(replica, le64toh(time_ms));
+	if (len == REPLICA_SNAPSHOT_META_SIZE)
+		return 0;
+	int r = raft_config_decode(bytes + REPLICA_SNAPSHOT_META_SIZE, len - REPLICA_SNAPSHOT_META_SIZE, ret_config);
+	return r == RAFT_CONFIG_OK ? 0 : -EBADMSG;
+}
+
 /* Opens the snapshot at index and reads its configuration. */
 static int restoring_begin(struct replica *replica, uint64_t index, struct raft_config *ret_config,
 			   uint64_t *ret_config_index, uint64_t *ret_term)
@@ -162,9 +178,7 @@ static int restoring_begin(struct replica *replica, uint64_t index, struct raft_
 	int r = snapshot_reader_new(replica->storage, index, &restoring->reader, &info, &config);
 	if (r != 0)
 		return r;
-	memset(ret_config, 0, sizeof *ret_config);
-	if (info.config_size > 0)
-		r = raft_config_decode(config, info.config_size, ret_config) == RAFT_CONFIG_OK ? 0 : -EBADMSG;
+	r = read_meta(replica, config, info.config_size, ret_config);
 	*ret_config_index = info.config_index;
 	*ret_term = info.term;
 	restoring->index = index;

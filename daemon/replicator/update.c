@@ -11,11 +11,10 @@
 #include <string.h>
 
 /* The leader's clock, made to never go back along the log. */
-static uint64_t entry_time(struct replica *replica)
+void replica_note_time(struct replica *replica, uint64_t time_ms)
 {
-	if (replica->wall_ms > replica->last_time_ms)
-		replica->last_time_ms = replica->wall_ms;
-	return replica->last_time_ms;
+	if (time_ms > replica->last_time_ms)
+		replica->last_time_ms = time_ms;
 }
 
 /* The entries of an update: the core's own (no-op, configuration) go to *own, those of the event are at hand. */
@@ -24,10 +23,16 @@ static const struct raft_entry *update_entries(struct replica *replica, const st
 {
 	if (!update->write.noop && update->write.config == NULL) {
 		raft_assert(entries != NULL);
+		/* Another leader's clock may be ahead: what we stamp when we lead must not go back. */
+		uint64_t newest_ms =
+			entries[update->write.skip + update->write.last_index - update->write.first_index].time_ms;
+		replica_note_time(replica, newest_ms);
 		return entries + update->write.skip;
 	}
 	raft_assert(update->write.first_index == update->write.last_index);
-	*own = (struct raft_entry){.term = update->write.term, .time_ms = entry_time(replica), .type = RAFT_ENTRY_NOOP};
+	replica_note_time(replica, replica->wall_ms);
+	*own = (struct raft_entry){
+		.term = update->write.term, .time_ms = replica->last_time_ms, .type = RAFT_ENTRY_NOOP};
 	if (update->write.config != NULL) {
 		own->type = RAFT_ENTRY_CONFIG;
 		own->data = update->write.config;
