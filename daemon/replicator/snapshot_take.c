@@ -66,8 +66,10 @@ static int taking_begin(struct replica *replica)
 	struct replica_taking *taking = &replica->taking;
 	uint8_t bytes[REPLICA_SNAPSHOT_META_SIZE + RAFT_CONFIG_SIZE_MAX];
 	uint64_t time_ms = htole64(replica->last_time_ms);
-	struct storage_snapshot_begin begin = {
-		.index = replica->applied, .term = raft_term_at(replica->core, replica->applied), .config = bytes};
+	struct storage_snapshot_begin begin = {.index = replica->applied,
+					       .term = raft_term_at(replica->core, replica->applied),
+					       .config = bytes,
+					       .config_size = REPLICA_SNAPSHOT_META_SIZE};
 	const struct raft_config *config = raft_config_at(replica->core, replica->applied, &begin.config_index);
 	if (config != NULL && config->n_members > 0)
 		begin.config_size += (uint32_t)raft_config_encode(config, bytes + REPLICA_SNAPSHOT_META_SIZE);

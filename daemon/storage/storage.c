@@ -30,6 +30,8 @@ const char *storage_result_name(int result)
 		return "disk full";
 	case STORAGE_E_COMPACTED:
 		return "compacted";
+	case STORAGE_E_BUSY:
+		return "busy";
 	}
 	return "unknown";
 }
@@ -48,6 +50,8 @@ static void release(struct storage *storage)
 	free(storage->markers);
 	free(storage->segments);
 	free(storage->retired);
+	outputs_release(storage);
+	free(storage->snapshots);
 	free(storage);
 }
 
@@ -66,6 +70,7 @@ int storage_open(struct disk *disk, const struct storage_options *options, struc
 	storage->disk = disk;
 	storage->options = *options;
 	storage->retry_memory_us = UINT64_MAX;
+	storage->settle_us = UINT64_MAX;
 	log_cache_init(&storage->cache, 1);
 	log_index_init(&storage->index);
 
@@ -73,6 +78,7 @@ int storage_open(struct disk *disk, const struct storage_options *options, struc
 	int r = recovery_run(storage, &state, ret_message);
 	if (r == 0) {
 		segments_tend(storage);
+		snapshots_tend(storage);
 		r = storage->error;
 	}
 	if (r != 0) {
@@ -215,6 +221,44 @@ bool storage_has_room(const struct storage *storage)
 	return !is_full(storage) || fits_without_spare(storage, 2 * reserve_bytes(storage));
 }
 
+/* What everything that was handed over or queued says about entries is void; that it becomes durable in its order is
+ * not. */
+static int append_reset(struct storage *storage, const struct storage_write *write)
+{
+	const struct storage_snapshot *snapshot = snapshots_find(storage, write->reset_index);
+	if (!snapshot || snapshot->info.term != write->reset_term || write->n_entries > 0 || write->truncate_from > 0 ||
+	    write->reset_index < storage->base_index)
+		return -EINVAL;
+	if (is_full(storage) && !fits_without_spare(storage, 0))
+		return STORAGE_E_FULL;
+	int r = log_index_reserve_terms(&storage->index, 1);
+	if (r == 0)
+		r = reserve_marker(storage);
+	if (r < 0)
+		return r;
+	log_cache_begin(&storage->cache, write->reset_index + 1);
+	log_index_begin(&storage->index, write->reset_index, write->reset_term);
+	storage->base_index = write->reset_index;
+	storage->base_term = write->reset_term;
+	storage->submitted_last = write->reset_index;
+	storage->durable_index = write->reset_index; /* in the snapshot */
+	for (unsigned i = 0; i < storage->n_flights; i++)
+		storage->flights[(storage->flights_first + i) % DISK_JOBS_MAX].last_index = write->reset_index;
+	/* Segments of the old log count as lying before the base, wherever their numbers are. */
+	for (size_t i = 0; i < storage->n_segments; i++)
+		storage->segments[i].base_index = 0;
+	storage->queued_bytes = 0;
+	storage->markers_first = storage->markers_end = 0;
+	storage->reset_queued = true;
+	storage->reset_seq = write->seq;
+	storage->term = write->term;
+	storage->vote = write->vote;
+	storage->commit = write->commit;
+	storage->queued_writes++;
+	add_marker(storage, write->seq);
+	return 0;
+}
+
 int storage_append(struct storage *storage, const struct storage_write *write)
 {
 	struct append append;
@@ -222,6 +266,8 @@ int storage_append(struct storage *storage, const struct storage_write *write)
 		return storage->error;
 	if (storage->options.read_only)
 		return -EROFS;
+	if (write->reset_index > 0)
+		return append_reset(storage, write);
 	int r = check_write(storage, write, &append);
 	if (r < 0)
 		return r;
@@ -255,6 +301,26 @@ int storage_append(struct storage *storage, const struct storage_write *write)
 
 /* Driving the disk ---------------------------------------------------------------------------------- */
 
+static void background_done(struct storage *storage, int error)
+{
+	struct storage_background done = storage->background[0];
+	storage->n_background--;
+	memmove(storage->background, storage->background + 1, storage->n_background * sizeof(*storage->background));
+	switch (done.kind) {
+	case BACKGROUND_PREPARE:
+	case BACKGROUND_RECYCLE:
+	case BACKGROUND_REMOVE:
+		segments_background_done(storage, &done, error);
+		break;
+	case BACKGROUND_OUTPUT:
+		outputs_done(storage, &done, error);
+		break;
+	case BACKGROUND_REMOVE_SNAPSHOT:
+		snapshots_removed(storage, error);
+		break;
+	}
+}
+
 static void take_completions(struct storage *storage)
 {
 	struct disk_completion done[DISK_JOBS_MAX];
@@ -262,7 +328,7 @@ static void take_completions(struct storage *storage)
 	raft_assert(n <= DISK_JOBS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		if (storage->n_background > 0 && storage->background[0].ticket == done[i].ticket)
-			segments_background_done(storage, &done[i]);
+			background_done(storage, done[i].error);
 		else
 			flush_flight_done(storage, &done[i]);
 	}
@@ -295,6 +361,8 @@ int storage_process(struct storage *storage, uint64_t now_us)
 	segments_retire(storage);
 	flush_submit(storage);
 	segments_tend(storage);
+	outputs_tend(storage);
+	snapshots_tend(storage);
 	relax(storage);
 	raft_assert(storage->durable_index <= storage->submitted_last);
 	raft_assert(storage->submitted_last <= storage_last_index(storage));
@@ -319,8 +387,9 @@ uint64_t storage_oldest_write_age_us(const struct storage *storage)
 uint64_t storage_deadline_us(const struct storage *storage)
 {
 	/* While something is under way in the background, its completion is what to wait for. */
-	uint64_t full = is_full(storage) && storage->n_background == 0 ? storage->retry_full_us : UINT64_MAX;
-	return full < storage->retry_memory_us ? full : storage->retry_memory_us;
+	uint64_t full = is_full(storage) && storage->n_segment_jobs == 0 ? storage->retry_full_us : UINT64_MAX;
+	uint64_t deadline = full < storage->retry_memory_us ? full : storage->retry_memory_us;
+	return deadline < storage->settle_us ? deadline : storage->settle_us;
 }
 
 /* Reading and compaction ---------------------------------------------------------------------------- */
@@ -357,12 +426,15 @@ int storage_compact(struct storage *storage, uint64_t index, uint64_t term)
 		return storage->error;
 	if (index <= storage->base_index)
 		return 0;
-	if (index > storage_last_index(storage) || term == 0 || log_index_term(&storage->index, index) != term)
+	struct storage_snapshot_info newest;
+	if (!storage_snapshot_newest(storage, &newest) || index > newest.index || index > storage_last_index(storage) ||
+	    term == 0 || log_index_term(&storage->index, index) != term)
 		return -EINVAL;
 	storage->base_index = index;
 	storage->base_term = term;
 	segments_retire(storage);
 	segments_tend(storage);
+	snapshots_tend(storage);
 	return storage->error;
 }
 
@@ -377,5 +449,8 @@ void storage_get_stats(const struct storage *storage, struct storage_stats *ret_
 		bytes += storage->segments[i].size;
 	for (size_t i = 0; i < storage->n_retired; i++)
 		bytes += storage->retired[i].size;
-	ret_stats->disk_bytes = bytes;
+	for (size_t i = 0; i < storage->n_snapshots; i++)
+		ret_stats->snapshot_bytes += storage->snapshots[i].info.file_bytes;
+	ret_stats->disk_bytes = bytes + ret_stats->snapshot_bytes;
+	ret_stats->log_bytes_since_snapshot = storage->log_written - storage->log_mark;
 }

@@ -104,6 +104,17 @@ static int disk_execute(struct sim_disk *disk, const struct disk_job *job, bool 
 		if (!torn || sim_random_below(&disk->sim->random, 2) == 0)
 			disk_remove(file);
 		return 0;
+	case DISK_JOB_STREAM:
+		if (file == NULL)
+			file = disk_create(disk, job->name, 0);
+		raft_assert(job->offset <= file->size);
+		file->bytes = realloc(file->bytes, job->offset + job->size + 1);
+		raft_assert(file->bytes != NULL);
+		memcpy(file->bytes + job->offset, job->buf, job->size);
+		file->size = job->offset + job->size;
+		return 0;
+	case DISK_JOB_SYNC:
+		return file == NULL ? -ENOENT : 0;
 	}
 	return -EINVAL;
 }
