@@ -259,7 +259,12 @@ static int replica_note_durable(struct replica *replica)
 static int replica_take_message(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_message message;
-	if (replica_is_foreign(replica, wire) || !replica_message_from_wire(wire, &message))
+	if (!replica_message_from_wire(wire, &message))
+		return 0;
+	/* Requests are judged by their term and log: this member may not know the configuration yet that made their sender
+	 * one of the cluster. Answers of a directory that is no member count for nothing. */
+	bool counts = message.type == RAFT_MESSAGE_VOTE_REPLY || message.type == RAFT_MESSAGE_APPEND_REPLY;
+	if (counts && replica_is_foreign(replica, wire))
 		return 0;
 	bool writes = message.type == RAFT_MESSAGE_APPEND && message.append.n_entries > 0;
 	if (writes && !storage_has_room(replica->storage))
@@ -292,14 +297,13 @@ static int replica_take_frame(struct replica *replica, const uint8_t *frame, siz
 		replica_on_not_a_member(replica, &wire);
 		return 0;
 	case WIRE_SNAPSHOT_OFFER:
-		if (!replica_is_foreign(replica, &wire))
-			replica_on_snapshot_offer(replica, &wire);
+		replica_on_snapshot_offer(replica, &wire);
 		return 0;
 	case WIRE_SNAPSHOT_REQUEST:
 		replica_on_snapshot_request(replica, &wire);
 		return 0;
 	case WIRE_SNAPSHOT_CHUNK:
-		return replica_is_foreign(replica, &wire) ? 0 : replica_on_snapshot_chunk(replica, &wire);
+		return replica_on_snapshot_chunk(replica, &wire);
 	}
 	return 0;
 }

@@ -141,7 +141,7 @@ bool replica_message_from_wire(const struct wire_message *wire, struct raft_mess
 /* membership.c */
 struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id); /* NULL: a stranger, or this member */
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
-/* True when the message comes from a data directory that is not the member's: nothing in it counts. */
+/* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
 void replica_membership_start(struct replica *replica);
 void replica_send_hello(struct replica *replica, uint64_t peer);
