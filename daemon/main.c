@@ -50,6 +50,11 @@ static void server_stop_now(struct server *server, int exit_code)
 	event_base_loopbreak(server->base);
 }
 
+unsigned server_count_members(const struct server *server)
+{
+	return server->status.blank ? server->config->n_members : server->status.n_peers + 1;
+}
+
 static void server_notify_role(struct server *server, const struct replicator_status *before)
 {
 	const struct replicator_status *now = &server->status;
@@ -57,11 +62,12 @@ static void server_notify_role(struct server *server, const struct replicator_st
 	if (before->role == now->role && before->term == now->term && before->leader == now->leader)
 		return;
 	if (now->leader != 0)
-		service_notify_status("%s of %u in term %llu, leader %llu", roles[now->role], server->config->n_members,
-				      (unsigned long long)now->term, (unsigned long long)now->leader);
+		service_notify_status("%s of %u in term %llu, leader %llu", roles[now->role],
+				      server_count_members(server), (unsigned long long)now->term,
+				      (unsigned long long)now->leader);
 	else
-		service_notify_status("%s of %u in term %llu, no leader", roles[now->role], server->config->n_members,
-				      (unsigned long long)now->term);
+		service_notify_status("%s of %u in term %llu, no leader", roles[now->role],
+				      server_count_members(server), (unsigned long long)now->term);
 }
 
 static void server_refresh(struct server *server)
@@ -121,6 +127,7 @@ static void server_turn(struct server *server)
 		return;
 	}
 	server_refresh(server);
+	kv_pins_expire(&server->pins, server->store);
 	bool reads_left = server_answer_reads(server);
 	if (clients_flush(&server->clients) && !event_pending(server->retry_event, EV_TIMEOUT, NULL)) {
 		static const struct timeval soon = {.tv_usec = RETRY_US};
@@ -145,7 +152,7 @@ static void on_terminate(evutil_socket_t fd, short what, void *arg)
 	service_log(5, "stopping", "stops on %s", strsignal((int)fd));
 	service_notify_stopping();
 	struct timeval limit = {.tv_sec = 0, .tv_usec = 0};
-	if (server->status.role == 3 && !server->stopping && server->config->n_members > 1) {
+	if (server->status.role == 3 && !server->stopping && server_count_members(server) > 1) {
 		int r = replicator_transfer(server->replicator, 0);
 		if (r == 0) {
 			/* A hand-over that does not happen in two election timeouts will not happen. */
@@ -261,6 +268,7 @@ static int server_open(struct server *server, const char *config_path)
 	server->proposals.element_size = sizeof(struct server_proposal);
 	server->read_batches.element_size = server->ready_batches.element_size = sizeof(struct server_read_batch);
 	server->store = kv_store_new();
+	kv_pins_init(&server->pins);
 	server->base = event_base_new();
 	if (message == NULL || server->store == NULL || server->base == NULL ||
 	    event_base_priority_init(server->base, n_priorities) < 0) {
@@ -300,6 +308,7 @@ static void server_close(struct server *server)
 	server_requests_fini(server);
 	clients_free(&server->clients);
 	kv_store_load_free(server->loader);
+	kv_pins_fini(&server->pins);
 	kv_store_free(server->store);
 }
 

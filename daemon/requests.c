@@ -79,10 +79,26 @@ static struct server_proposal take_proposal(struct server *server, uint64_t tick
 	return proposal;
 }
 
+/* Whatever the entry at index is, the state before the first command at or behind a mark is the same everywhere. */
+static void note_mark(struct server *server, uint64_t index)
+{
+	uint64_t mark = index / KV_MARK_ENTRIES * KV_MARK_ENTRIES;
+	struct kv_stats stats;
+	if (mark == server->mark_passed)
+		return;
+	server->mark_passed = mark;
+	kv_store_stats(server->store, &stats);
+	if (stats.applied >= mark)
+		return; /* it was passed before this member was started */
+	server->mark_index = mark;
+	server->mark_hash = kv_store_hash(server->store);
+}
+
 static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
 			  uint64_t ticket)
 {
 	struct server *server = arg;
+	note_mark(server, index);
 	struct kv_reply reply = kv_store_apply(server->store, index, time_ms, data, size);
 	if (ticket == 0)
 		return;
@@ -284,6 +300,8 @@ static void take_page(struct server *server, struct frame_work *work, const stru
 		server_answer_status(server, work->client, item->id);
 	else if (item->type == KV_REQUEST_DUMP)
 		server_answer_dump(server, work->client, item);
+	else if (item->type == KV_REQUEST_BACKUP)
+		server_answer_backup(server, work->client, item);
 	else
 		server_answer_log(server, work->client, item);
 }
@@ -300,6 +318,7 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 	case KV_REQUEST_STATUS:
 	case KV_REQUEST_DUMP:
 	case KV_REQUEST_LOG:
+	case KV_REQUEST_BACKUP:
 		take_page(server, work, item);
 		break;
 	case KV_REQUEST_TRANSFER:

@@ -10,6 +10,7 @@
 #include "daemon/config/config.h"
 #include "daemon/replicator/pending.h"
 #include "daemon/replicator/replicator.h"
+#include "kv/pins.h"
 #include "kv/snapshot_stream.h"
 #include "kv/store.h"
 
@@ -60,6 +61,9 @@ struct server {
 	struct replicator_status status; /* refreshed once a turn */
 	struct kv_store *store;
 	struct kv_store_loader *loader; /* while a snapshot is being loaded */
+	struct kv_pins pins;		/* of dumps and backups under way */
+	uint64_t mark_index, mark_hash; /* see kv_member_status */
+	uint64_t mark_passed;		/* the last one that was looked at */
 
 	struct pending_queue proposals;	    /* struct server_proposal */
 	uint64_t first_proposal_ticket;	    /* of the front; next one: this + count */
@@ -79,6 +83,9 @@ struct server {
 	bool stopping;
 	int exit_code;
 };
+
+/* main.c: by the log; by the configuration file while there is no cluster */
+unsigned server_count_members(const struct server *server);
 
 /* requests.c */
 extern const struct replicator_machine server_machine;
@@ -102,6 +109,7 @@ bool server_take_admin(struct server *server, struct client *client, const struc
 /* pages.c */
 void server_answer_status(struct server *server, struct client *client, uint64_t id);
 void server_answer_dump(struct server *server, struct client *client, const struct kv_frame_item *item);
+void server_answer_backup(struct server *server, struct client *client, const struct kv_frame_item *item);
 void server_answer_log(struct server *server, struct client *client, const struct kv_frame_item *item);
 
 #endif

@@ -88,6 +88,7 @@ int server_restore_end(void *arg, bool success)
 	if (store != NULL) {
 		kv_store_free(server->store);
 		server->store = store;
+		server->mark_index = server->mark_passed = 0; /* the state may have jumped over some */
 	}
 	return r;
 }

@@ -54,8 +54,8 @@ void kv_change_encode(uint8_t *body, const struct kv_change *change); /* kv_chan
 bool kv_change_decode(const uint8_t *body, size_t size, struct kv_change *ret_change);
 
 /* Body of KV_REQUEST_BACKUP: pin u64 (0: take a snapshot and pin it), offset u64, size u32, 4 zero. Reply: KV_ANSWER_OK with
- * number = pin, data = applied u64, then the bytes of the stream from offset on, none at its end; KV_ANSWER_NOT_FOUND: that
- * pin is gone, begin anew. */
+ * number = pin, data = size of the whole stream u64, then its bytes from offset on, none at its end; KV_ANSWER_NOT_FOUND: that
+ * pin is gone, begin anew. A pin is the applied index of the state. */
 #define KV_BACKUP_BODY_SIZE 24u
 #define KV_BACKUP_DATA_HEADER_SIZE 8u
 struct kv_backup_request {

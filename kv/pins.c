@@ -15,6 +15,7 @@ static uint64_t applied_of(const struct kv_store *store)
 
 static void drop(struct kv_pin *pin)
 {
+	kv_snapshot_stream_free(pin->stream);
 	kv_snapshot_free(pin->snapshot);
 	*pin = (struct kv_pin){.snapshot = NULL};
 }
@@ -46,7 +47,7 @@ void kv_pins_expire(struct kv_pins *pins, const struct kv_store *store)
 			drop(&pins->pins[i]);
 }
 
-const struct kv_snapshot *kv_pins_find(struct kv_pins *pins, const struct kv_store *store, uint64_t applied)
+static struct kv_pin *find(struct kv_pins *pins, const struct kv_store *store, uint64_t applied)
 {
 	kv_pins_expire(pins, store);
 	for (unsigned i = 0; i < KV_PINS_MAX; i++) {
@@ -56,9 +57,16 @@ const struct kv_snapshot *kv_pins_find(struct kv_pins *pins, const struct kv_sto
 			continue;
 		pin->asked_at = applied_of(store);
 		pin->turn = ++pins->turns;
-		return pin->snapshot;
+		return pin;
 	}
 	return NULL;
+}
+
+const struct kv_snapshot *kv_pins_find(struct kv_pins *pins, const struct kv_store *store, uint64_t applied)
+{
+	const struct kv_pin *pin = find(pins, store, applied);
+
+	return pin == NULL ? NULL : pin->snapshot;
 }
 
 const struct kv_snapshot *kv_pins_take(struct kv_pins *pins, struct kv_store *store)
@@ -79,4 +87,44 @@ const struct kv_snapshot *kv_pins_take(struct kv_pins *pins, struct kv_store *st
 	drop(oldest);
 	*oldest = (struct kv_pin){.snapshot = snapshot, .asked_at = applied, .turn = ++pins->turns};
 	return snapshot;
+}
+
+/* Moves the stream to the offset, or nearer to it. */
+static int seek(struct kv_pin *pin, uint64_t offset, uint8_t *buf, size_t capacity)
+{
+	uint64_t skipped = 0;
+
+	if (pin->stream == NULL || pin->offset > offset) {
+		kv_snapshot_stream_free(pin->stream);
+		pin->stream = kv_snapshot_stream_new(pin->snapshot);
+		pin->offset = 0;
+	}
+	if (pin->stream == NULL)
+		return KV_PINS_MEMORY;
+	while (pin->offset < offset && skipped < KV_PIN_SKIP_MAX) {
+		uint64_t left = offset - pin->offset;
+		size_t size = kv_snapshot_stream_read(pin->stream, buf, left < capacity ? (size_t)left : capacity);
+		if (size == 0)
+			break;
+		pin->offset += size;
+		skipped += size;
+	}
+	return pin->offset == offset ? KV_PINS_OK : KV_PINS_AGAIN;
+}
+
+int kv_pins_read(struct kv_pins *pins, const struct kv_store *store, uint64_t applied, uint64_t offset, uint8_t *buf,
+		 size_t capacity, size_t *ret_size)
+{
+	struct kv_pin *pin = find(pins, store, applied);
+
+	raft_assert(capacity > 0);
+	*ret_size = 0;
+	if (pin == NULL || offset > kv_snapshot_stream_size(pin->snapshot))
+		return KV_PINS_GONE;
+	int r = seek(pin, offset, buf, capacity);
+	if (r != KV_PINS_OK)
+		return r;
+	*ret_size = kv_snapshot_stream_read(pin->stream, buf, capacity);
+	pin->offset += *ret_size;
+	return KV_PINS_OK;
 }

@@ -19,9 +19,6 @@
 
 /* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
 #define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
-/* What the replica itself keeps in a snapshot, in the storage's eyes the configuration: the newest time in any entry known
- * when it was taken, u64 little-endian, then the encoded configuration. */
-#define REPLICA_SNAPSHOT_META_SIZE 8u
 #define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
 #define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
 

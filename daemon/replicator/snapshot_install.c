@@ -9,10 +9,10 @@
  * What this must not know: what the bytes mean.
  */
 #include "replica_internal.h"
+#include "snapshot_meta.h"
 
 #include "daemon/assert.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -153,19 +153,14 @@ static int restoring_feed(struct replica *replica, size_t limit, bool *ret_done)
 	return 0;
 }
 
-/* What the replica put there (replica_internal.h). 0 or -EBADMSG. */
+/* 0 or -EBADMSG. */
 static int read_meta(struct replica *replica, const uint8_t *bytes, size_t len, struct raft_config *ret_config)
 {
 	uint64_t time_ms;
-	memset(ret_config, 0, sizeof *ret_config);
-	if (len < REPLICA_SNAPSHOT_META_SIZE)
+	if (!snapshot_meta_decode(bytes, len, &time_ms, ret_config))
 		return -EBADMSG;
-	memcpy(&time_ms, bytes, sizeof time_ms);
-	replica_note_time(replica, le64toh(time_ms));
-	if (len == REPLICA_SNAPSHOT_META_SIZE)
-		return 0;
-	int r = raft_config_decode(bytes + REPLICA_SNAPSHOT_META_SIZE, len - REPLICA_SNAPSHOT_META_SIZE, ret_config);
-	return r == RAFT_CONFIG_OK ? 0 : -EBADMSG;
+	replica_note_time(replica, time_ms);
+	return 0;
 }
 
 /* Opens the snapshot at index and reads its configuration. */

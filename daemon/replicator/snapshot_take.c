@@ -8,13 +8,12 @@
  * What this must not know: what the bytes mean.
  */
 #include "replica_internal.h"
+#include "snapshot_meta.h"
 
 #include "daemon/assert.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void taking_end(struct replica *replica)
 {
@@ -64,16 +63,11 @@ static bool is_due(const struct replica *replica)
 static int taking_begin(struct replica *replica)
 {
 	struct replica_taking *taking = &replica->taking;
-	uint8_t bytes[REPLICA_SNAPSHOT_META_SIZE + RAFT_CONFIG_SIZE_MAX];
-	uint64_t time_ms = htole64(replica->last_time_ms);
-	struct storage_snapshot_begin begin = {.index = replica->applied,
-					       .term = raft_term_at(replica->core, replica->applied),
-					       .config = bytes,
-					       .config_size = REPLICA_SNAPSHOT_META_SIZE};
+	uint8_t bytes[SNAPSHOT_META_SIZE_MAX];
+	struct storage_snapshot_begin begin = {
+		.index = replica->applied, .term = raft_term_at(replica->core, replica->applied), .config = bytes};
 	const struct raft_config *config = raft_config_at(replica->core, replica->applied, &begin.config_index);
-	if (config != NULL && config->n_members > 0)
-		begin.config_size += (uint32_t)raft_config_encode(config, bytes + REPLICA_SNAPSHOT_META_SIZE);
-	memcpy(bytes, &time_ms, sizeof time_ms);
+	begin.config_size = snapshot_meta_encode(replica->last_time_ms, config, bytes);
 	raft_assert(begin.term > 0);
 	taking->retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
 	taking->buf = malloc(REPLICA_SNAPSHOT_SLICE);

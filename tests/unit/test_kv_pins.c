@@ -114,6 +114,72 @@ static void pin_that_is_always_asked_for_goes_at_last(void **state)
 	end(&world, &pins);
 }
 
+static void stream_is_read_in_pieces_of_any_size_and_again(void **state)
+{
+	static struct world world;
+	static uint8_t whole[65536], piece[65536];
+	struct kv_pins pins;
+	struct kv_pins others;
+	size_t total = 0;
+	size_t size = 0;
+
+	(void)state;
+	begin(&world, &pins);
+	kv_pins_init(&others);
+	const struct kv_snapshot *snapshot = kv_pins_take(&pins, world.stores[0]);
+	assert_non_null(snapshot);
+	assert_non_null(kv_pins_take(&others, world.stores[0]));
+	assert_int_equal(kv_pins_read(&others, world.stores[0], 1, 0, whole, sizeof(whole), &total), KV_PINS_OK);
+	assert_int_equal(total, kv_snapshot_stream_size(snapshot));
+	put(&world); /* changes nothing of it */
+	for (size_t step = 1; step < 40; step++) {
+		size_t offset = 0;
+		do {
+			assert_int_equal(kv_pins_read(&pins, world.stores[0], 1, offset, piece, step, &size),
+					 KV_PINS_OK);
+			assert_memory_equal(piece, whole + offset, size);
+			offset += size;
+		} while (size == step);
+		assert_int_equal(offset, total); /* the next round jumps back */
+	}
+	assert_int_equal(kv_pins_read(&pins, world.stores[0], 1, 10, piece, 5, &size), KV_PINS_OK);
+	assert_memory_equal(piece, whole + 10, 5);
+	assert_int_equal(kv_pins_read(&pins, world.stores[0], 1, 30, piece, 5, &size), KV_PINS_OK);
+	assert_memory_equal(piece, whole + 30, 5);
+	assert_int_equal(kv_pins_read(&pins, world.stores[0], 1, total + 1, piece, 5, &size), KV_PINS_GONE);
+	assert_int_equal(kv_pins_read(&pins, world.stores[0], 2, 0, piece, 5, &size), KV_PINS_GONE);
+	kv_pins_fini(&others);
+	end(&world, &pins);
+}
+
+static void far_jump_takes_several_calls(void **state)
+{
+	static struct world world;
+	static uint8_t value[KV_VALUE_SIZE_MAX], piece[65536];
+	struct kv_pins pins;
+	size_t size = 0;
+	const uint64_t offset = 2 * (uint64_t)KV_PIN_SKIP_MAX + 1000;
+	int again = 0;
+	int r;
+
+	(void)state;
+	begin(&world, &pins);
+	for (uint8_t k = 0; k < 12; k++)
+		(void)world_apply(&world, &(struct kv_command){.operation = KV_PUT,
+							       .key = &k,
+							       .key_size = 1,
+							       .value = value,
+							       .value_size = sizeof(value)});
+	assert_non_null(kv_pins_take(&pins, world.stores[0]));
+	while ((r = kv_pins_read(&pins, world.stores[0], world.index, offset, piece, sizeof(piece), &size)) ==
+	       KV_PINS_AGAIN)
+		again++;
+	assert_int_equal(r, KV_PINS_OK);
+	assert_int_equal(size, sizeof(piece));
+	assert_int_equal(again, 2);
+	end(&world, &pins);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +187,8 @@ int main(void)
 		cmocka_unit_test(one_too_many_drops_the_one_asked_for_the_longest_ago),
 		cmocka_unit_test(pin_that_nobody_asks_for_goes),
 		cmocka_unit_test(pin_that_is_always_asked_for_goes_at_last),
+		cmocka_unit_test(stream_is_read_in_pieces_of_any_size_and_again),
+		cmocka_unit_test(far_jump_takes_several_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
