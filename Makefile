@@ -55,8 +55,8 @@ REPLICATOR := $(wildcard daemon/replicator/*.c)
 CONFIG     := $(wildcard daemon/config/*.c)
 SERVICE    := $(wildcard daemon/service/*.c)
 RAFTD      := $(wildcard daemon/*.c)
-BRIDGE     := $(filter-out bridge/raftctl%.c,$(wildcard bridge/*.c))
-RAFTCTL    := $(wildcard bridge/raftctl*.c)
+BRIDGE     := $(filter-out bridge/raftctl%.c bridge/compare.c,$(wildcard bridge/*.c))
+RAFTCTL    := $(wildcard bridge/raftctl*.c) bridge/compare.c
 SIM        := $(wildcard tests/sim/*.c)
 BENCH      := $(wildcard tests/bench/*.c)
 LINEARIZABILITY := $(filter-out %/main.c,$(wildcard tests/linearizability/*.c))
@@ -64,12 +64,12 @@ FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_LIB   := $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
 # What unit tests use of the bridge: its pure parts.
-BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c
+BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c bridge/compare.c
 
 obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
 PROGRAMS := $(addprefix $(OUT)/,raftd raft-bridge raftctl)
-LIBS     := $(foreach l,kv raft storage transport replicator config service,$(OUT)/lib$(l).a)
+LIBS     := $(foreach l,kv replicator raft storage transport config service,$(OUT)/lib$(l).a)
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 
 .PHONY: all
@@ -106,9 +106,9 @@ $(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)
 $(OUT)/raft-bridge: $(call obj,$(BRIDGE)) $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libservice.a $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
-# raftctl log reads the data directory of a stopped member, hence the storage.
+# raftctl reads and makes data directories of stopped members, hence the storage and the codec of configurations.
 $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(OUT)/libstorage.a \
-		$(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libkv.a
+		$(OUT)/libreplicator.a $(OUT)/libraft.a $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a

@@ -286,19 +286,28 @@ static struct event *add_event(struct bridge *bridge, evutil_socket_t fd, short 
 	return event;
 }
 
-static bool watch_members(struct bridge *bridge)
+static void unwatch_member(void *arg, unsigned member)
 {
-	for (unsigned k = 0; k < members_count(bridge->members); k++) {
-		int fds[2] = {members_fd(bridge->members, k), members_monitor_fd(bridge->members, k)};
-		bridge->watches[k] = (struct member_watch){bridge, k};
-		for (unsigned j = 0; j < 2; j++) {
-			if (fds[j] < 0)
-				continue;
-			bridge->watch[k][j] =
-				add_event(bridge, fds[j], EV_READ | EV_PERSIST, on_member, &bridge->watches[k]);
-			if (bridge->watch[k][j] == NULL)
-				return false;
-		}
+	struct bridge *bridge = arg;
+	for (unsigned j = 0; j < 2; j++) {
+		if (bridge->watch[member][j] != NULL)
+			event_free(bridge->watch[member][j]);
+		bridge->watch[member][j] = NULL;
+	}
+}
+
+static bool watch_member(void *arg, unsigned member, int fd, int monitor_fd)
+{
+	struct bridge *bridge = arg;
+	int fds[2] = {fd, monitor_fd};
+	bridge->watches[member] = (struct member_watch){bridge, member};
+	for (unsigned j = 0; j < 2; j++) {
+		if (fds[j] < 0)
+			continue;
+		bridge->watch[member][j] =
+			add_event(bridge, fds[j], EV_READ | EV_PERSIST, on_member, &bridge->watches[member]);
+		if (bridge->watch[member][j] == NULL)
+			return false; /* the one that was made is freed by unwatch_member */
 	}
 	return true;
 }
@@ -330,7 +339,8 @@ static int start_members(struct bridge *bridge)
 					  .timeout_ms = bridge->config.request_timeout_ms,
 					  .answered = clients_answered,
 					  .arg = &bridge->clients};
-	struct members_events events = {.reply = on_reply, .lost = on_lost, .arg = bridge};
+	struct members_events events = {
+		.reply = on_reply, .lost = on_lost, .opened = watch_member, .closing = unwatch_member, .arg = bridge};
 	if (getrandom(&session.nonce, sizeof session.nonce, 0) != sizeof session.nonce)
 		return -EIO;
 	int r = session_new(&session, &bridge->session);
@@ -361,7 +371,7 @@ static int bridge_start(struct bridge *bridge)
 	r = clients_new(&clients, &bridge->clients);
 	if (r < 0)
 		return r;
-	return watch_members(bridge) && watch_process(bridge) ? 0 : -ENOMEM;
+	return watch_process(bridge) ? 0 : -ENOMEM;
 }
 
 static void free_event(struct event *event)
@@ -374,10 +384,6 @@ static void bridge_fini(struct bridge *bridge)
 {
 	clients_free(bridge->clients);
 	session_free(bridge->session);
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++) {
-		free_event(bridge->watch[k][0]);
-		free_event(bridge->watch[k][1]);
-	}
 	free_event(bridge->signals[0]);
 	free_event(bridge->signals[1]);
 	free_event(bridge->timer);

@@ -4,9 +4,11 @@
 #include "bridge/request.h"
 #include "daemon/assert.h"
 #include "daemon/service/service.h"
+#include "kv/admin.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Frames in ZeroMQ's queue for one member; what is on its way is bounded by the window and the table of reads. */
 #define SEND_QUEUE_FRAMES 4096
@@ -18,10 +20,13 @@
 #define PROBE_IDLE_MS_MAX 1000u	  /* when nobody does */
 #define PROBES_UNANSWERED_MAX 3u  /* a stopped member's queue does not fill with questions */
 #define PROBE_UNANSWERED_MS 1000u /* but one is sent after this time in any case */
+#define MEMBERSHIP_MS 500u	  /* the membership is asked for this often at most */
+#define PROBE_MEMBERSHIP 1u	  /* in the id of a question: the membership is meant, not the leader */
 #define LOWER_TERM_MS 1000u	  /* a claim from a lower term is believed after so long without any leader */
 
 struct member {
-	uint64_t id;
+	uint64_t id; /* 0: the number is free */
+	char endpoint[KV_ENDPOINT_MAX + 1];
 	struct zmq_socket *socket;
 	struct kv_frame frame;
 	uint64_t sent_ms; /* when the first frame since the last receipt was sent; 0: none was */
@@ -33,7 +38,13 @@ struct member {
 
 struct members {
 	struct members_events events;
+	struct zmq_context *context; /* not owned */
 	uint64_t cluster;
+	uint64_t membership_index; /* of the one that is followed; 0: the file's */
+	uint64_t membership_asked_ms;
+	bool membership_wanted;
+	bool has_heard; /* of a membership, which is to be followed at the end of members_receive */
+	struct kv_membership heard;
 	uint64_t silence_ms;
 	int leader;
 	uint64_t leader_term;
@@ -48,7 +59,23 @@ struct members {
 
 /* Life ------------------------------------------------------------------------------------------------- */
 
-static int open_member(struct members *members, struct zmq_context *context, const struct config_member *config)
+static struct member *find_slot(struct members *members)
+{
+	for (unsigned k = 0; k < members->n; k++)
+		if (members->members[k].id == 0)
+			return &members->members[k];
+	return members->n < RAFT_MEMBERS_MAX ? &members->members[members->n++] : NULL;
+}
+
+static void close_member(struct members *members, struct member *member)
+{
+	members->events.closing(members->events.arg, (unsigned)(member - members->members));
+	zmq_socket_free(member->socket);
+	kv_frame_free(&member->frame);
+	*member = (struct member){0};
+}
+
+static int open_member(struct members *members, uint64_t id, const char *endpoint)
 {
 	static const struct zmq_socket_options options = {
 		.kind = ZMQ_SOCKET_DEALER,
@@ -58,28 +85,40 @@ static int open_member(struct members *members, struct zmq_context *context, con
 		.immediate = true,
 		.monitor = true,
 	};
-	struct member *member = &members->members[members->n];
-	*member = (struct member){.id = config->id, .woken = true};
-	int r = zmq_socket_open(context, &options, config->client, &member->socket);
-	if (r == 0)
-		members->n++;
-	return r;
+	struct zmq_socket *socket;
+	struct member *member = find_slot(members);
+	size_t len = strlen(endpoint);
+	if (member == NULL)
+		return -E2BIG;
+	raft_assert(len <= KV_ENDPOINT_MAX);
+	int r = zmq_socket_open(members->context, &options, endpoint, &socket);
+	if (r < 0)
+		return r;
+	*member = (struct member){.id = id, .socket = socket, .woken = true};
+	memcpy(member->endpoint, endpoint, len + 1);
+	if (members->events.opened(members->events.arg, (unsigned)(member - members->members), zmq_socket_fd(socket),
+				   zmq_socket_monitor_fd(socket)))
+		return 0;
+	close_member(members, member);
+	return -ENOMEM;
 }
 
 int members_new(const struct config *config, struct zmq_context *context, const struct members_events *events,
 		struct members **ret_members)
 {
+	_Static_assert(CONFIG_ENDPOINT_MAX <= KV_ENDPOINT_MAX, "the file's endpoints fit");
 	struct members *members = calloc(1, sizeof *members);
 	if (members == NULL)
 		return -ENOMEM;
 	raft_assert(config->n_members >= 1 && config->n_members <= RAFT_MEMBERS_MAX);
 	members->events = *events;
+	members->context = context;
 	members->cluster = kv_cluster_id(config->cluster_name);
 	members->silence_ms = config->election_timeout_max_ms;
 	members->leader = MEMBERS_NONE;
 	members->pace_ms = PROBE_MS_MIN;
 	for (unsigned k = 0; k < config->n_members; k++) {
-		int r = open_member(members, context, &config->members[k]);
+		int r = open_member(members, config->members[k].id, config->members[k].client);
 		if (r < 0) {
 			members_free(members);
 			return r;
@@ -91,10 +130,9 @@ int members_new(const struct config *config, struct zmq_context *context, const 
 
 struct members *members_free(struct members *members)
 {
-	for (unsigned k = 0; members != NULL && k < members->n; k++) {
-		zmq_socket_free(members->members[k].socket);
-		kv_frame_free(&members->members[k].frame);
-	}
+	for (unsigned k = 0; members != NULL && k < members->n; k++)
+		if (members->members[k].id != 0)
+			close_member(members, &members->members[k]);
 	free(members);
 	return NULL;
 }
@@ -132,19 +170,9 @@ bool members_is_silent(const struct members *members, unsigned member, uint64_t 
 	return sent_ms != 0 && now_ms >= sent_ms + members->silence_ms;
 }
 
-int members_fd(const struct members *members, unsigned member)
-{
-	return zmq_socket_fd(look_at_member(members, member)->socket);
-}
-
-int members_monitor_fd(const struct members *members, unsigned member)
-{
-	return zmq_socket_monitor_fd(look_at_member(members, member)->socket);
-}
-
 void members_wake(struct members *members, unsigned member)
 {
-	get_member(members, member)->woken = true;
+	get_member(members, member)->woken = look_at_member(members, member)->id != 0;
 }
 
 uint64_t members_silence_ms(const struct members *members)
@@ -212,6 +240,7 @@ static void adopt_leader(struct members *members, unsigned member, uint64_t term
 	members->leader = (int)member;
 	members->leader_term = term;
 	members->generation++;
+	members->membership_wanted = true;
 	hurry(members);
 	service_log_fields(6, "leader-found", &fields, "member %llu leads in term %llu%s",
 			   (unsigned long long)leader->id, (unsigned long long)term,
@@ -252,9 +281,94 @@ static void take_probe_answer(struct members *members, unsigned member, const st
 		members_deny(members, member, now_ms);
 }
 
+/* Who belongs to the cluster --------------------------------------------------------------------------- */
+
+static void drop_member(struct members *members, unsigned k, uint64_t now_ms)
+{
+	struct member *member = get_member(members, k);
+	bool was_up = member->up;
+	member->up = false;
+	members_deny(members, k, now_ms);
+	if (was_up)
+		members->events.lost(members->events.arg, k);
+	service_log(6, "member-left", "member %llu left the cluster, or moved", (unsigned long long)member->id);
+	close_member(members, member);
+}
+
+static const struct kv_member *find_in(const struct kv_membership *membership, uint64_t id)
+{
+	for (uint32_t k = 0; k < membership->count; k++)
+		if (membership->members[k].id == id)
+			return &membership->members[k];
+	return NULL;
+}
+
+static bool is_open(const struct members *members, uint64_t id)
+{
+	for (unsigned k = 0; k < members->n; k++)
+		if (members->members[k].id == id)
+			return true;
+	return false;
+}
+
+/* Follows a committed membership that is newer than the one known. */
+static void follow_membership(struct members *members, const struct kv_membership *membership, uint64_t now_ms)
+{
+	if (!membership->committed || membership->count == 0 || membership->index <= members->membership_index)
+		return;
+	members->membership_index = membership->index;
+	for (unsigned k = 0; k < members->n; k++) {
+		struct member *member = &members->members[k];
+		const struct kv_member *now = find_in(membership, member->id);
+		bool moved = now != NULL && now->client[0] != '\0' && strcmp(now->client, member->endpoint) != 0;
+		if (member->id != 0 && (now == NULL || moved))
+			drop_member(members, k, now_ms);
+	}
+	for (uint32_t k = 0; k < membership->count; k++) {
+		const struct kv_member *member = &membership->members[k];
+		if (is_open(members, member->id) || member->client[0] == '\0')
+			continue;
+		int r = open_member(members, member->id, member->client);
+		if (r < 0)
+			service_log(3, "member-unreachable", "cannot connect to member %llu at %s: %s",
+				    (unsigned long long)member->id, member->client, strerror(-r));
+		else
+			service_log(6, "member-joined", "member %llu belongs to the cluster",
+				    (unsigned long long)member->id);
+	}
+}
+
+/* Only noted: the connection that it came over may be one that is to be closed. */
+static void take_membership(struct members *members, const struct kv_frame_item *item)
+{
+	struct kv_answer_body answer;
+	if (kv_reply_decode(item->body, item->size, &answer) && answer.answer == KV_ANSWER_OK &&
+	    kv_membership_decode(answer.data, answer.size, &members->heard))
+		members->has_heard = true;
+}
+
+/* Asks the leader, or when there is none everybody: whoever leads may be one that is not known here. */
+static void ask_membership(struct members *members, uint64_t now_ms)
+{
+	if (!members->membership_wanted || now_ms < members->membership_asked_ms + MEMBERSHIP_MS)
+		return;
+	members->membership_asked_ms = now_ms;
+	members->membership_wanted = members->leader == MEMBERS_NONE;
+	for (unsigned k = 0; k < members->n; k++) {
+		struct member *member = get_member(members, k);
+		if (!member->up || (members->leader != MEMBERS_NONE && members->leader != (int)k))
+			continue;
+		if (members_add(members, k, request_id(ID_PROBE, PROBE_MEMBERSHIP), KV_REQUEST_MEMBERS, 0) != NULL &&
+		    members_send(members, k, now_ms) < 0)
+			members->membership_wanted = true;
+	}
+}
+
 static void probe(struct members *members, unsigned k, uint64_t now_ms)
 {
 	struct member *member = get_member(members, k);
+	if (member->id == 0)
+		return;
 	if (member->probes_unanswered >= PROBES_UNANSWERED_MAX && now_ms < member->probed_ms + PROBE_UNANSWERED_MS)
 		return;
 	raft_assert(member->frame.n_items == 0);
@@ -274,6 +388,7 @@ void members_poke(struct members *members, unsigned k, uint64_t now_ms)
 void members_tick(struct members *members, uint64_t now_ms, bool wanted)
 {
 	uint64_t pace_max = wanted ? PROBE_MS_MAX : PROBE_IDLE_MS_MAX;
+	ask_membership(members, now_ms);
 	if (members_leader(members, now_ms) != MEMBERS_NONE)
 		return;
 	if (members->pace_ms > pace_max)
@@ -291,7 +406,10 @@ uint64_t members_due_ms(const struct members *members, uint64_t now_ms, bool wan
 	if (members->leader == MEMBERS_NONE || members_is_silent(members, (unsigned)members->leader, now_ms))
 		return round_due_ms(members);
 	uint64_t sent_ms = members->members[members->leader].sent_ms;
-	return wanted && sent_ms != 0 ? sent_ms + members->silence_ms : UINT64_MAX;
+	uint64_t due_ms = members->membership_wanted ? members->membership_asked_ms + MEMBERSHIP_MS : UINT64_MAX;
+	if (wanted && sent_ms != 0 && sent_ms + members->silence_ms < due_ms)
+		due_ms = sent_ms + members->silence_ms;
+	return due_ms;
 }
 
 /* Frames ----------------------------------------------------------------------------------------------- */
@@ -335,7 +453,9 @@ static void take_frame(struct members *members, unsigned k, const uint8_t *data,
 	}
 	get_member(members, k)->sent_ms = 0;
 	while (kv_frame_next(&reader, &item)) {
-		if (request_id_type(item.id) == ID_PROBE)
+		if (item.id == request_id(ID_PROBE, PROBE_MEMBERSHIP))
+			take_membership(members, &item);
+		else if (request_id_type(item.id) == ID_PROBE)
 			take_probe_answer(members, k, &item, now_ms);
 		else
 			members->events.reply(members->events.arg, k, &item);
@@ -353,6 +473,7 @@ static void take_link_events(struct members *members, unsigned k, uint64_t now_m
 		case ZMQ_LINK_UP:
 			member->up = true;
 			member->sent_ms = 0;
+			members->membership_wanted = true;
 			if (members->leader == MEMBERS_NONE)
 				hurry(members);
 			service_log_fields(7, "member-connected", &fields, "connected to member %llu",
@@ -364,6 +485,7 @@ static void take_link_events(struct members *members, unsigned k, uint64_t now_m
 			member->up = false;
 			member->sent_ms = 0;
 			member->probes_unanswered = 0;
+			members->membership_wanted = true;
 			service_log_fields(7, "member-disconnected", &fields, "lost the connection to member %llu",
 					   (unsigned long long)member->id);
 			members_deny(members, k, now_ms);
@@ -397,6 +519,9 @@ void members_receive(struct members *members, uint64_t now_ms)
 	for (unsigned k = 0; k < members->n; k++)
 		if (members->members[k].woken)
 			receive_from(members, k, now_ms);
+	if (members->has_heard)
+		follow_membership(members, &members->heard, now_ms);
+	members->has_heard = false;
 }
 
 bool members_pending(struct members *members)

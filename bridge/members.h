@@ -2,7 +2,9 @@
  * The bridge's connections to the members: frames out, answers in, and who leads.
  *
  * Only a member that says so itself is taken for the leader; when none is known, or the one that is stays silent, all
- * that can be reached are asked, at growing intervals. What this must not know: what the requests mean, who waits for
+ * that can be reached are asked, at growing intervals. The configuration file only says whom to ask first: the members
+ * are those that the log names, asked for again whenever a connection or the leader changes. A member keeps its number as
+ * long as it is one; a number may be free, members_id is 0 then. What this must not know: what the requests mean, who waits for
  * them, the event loop: the owner watches the descriptors and calls in.
  */
 #ifndef RAFT_KV_BRIDGE_MEMBERS_H
@@ -25,20 +27,24 @@ struct members_events {
 	void (*reply)(void *arg, unsigned member, const struct kv_frame_item *item);
 	/* The connection is gone, and what was sent over it will not be answered. */
 	void (*lost)(void *arg, unsigned member);
+	/* There is a new member, with descriptors to watch. False: it cannot be watched, and is forgotten. Also for those of
+	 * the configuration. */
+	bool (*opened)(void *arg, unsigned member, int fd, int monitor_fd);
+	/* The member's descriptors are about to be closed. */
+	void (*closing)(void *arg, unsigned member);
 	void *arg;
 };
 
+/* The context outlives the members. */
 int members_new(const struct config *config, struct zmq_context *context, const struct members_events *events,
 		struct members **ret_members) __attribute__((warn_unused_result));
 struct members *members_free(struct members *members); /* NULL is fine; returns NULL */
 
-unsigned members_count(const struct members *members);
-uint64_t members_id(const struct members *members, unsigned member);
+unsigned members_count(const struct members *members);		     /* numbers ever given out; some may be free */
+uint64_t members_id(const struct members *members, unsigned member); /* 0: the number is free */
 bool members_is_up(const struct members *members, unsigned member);
 /* It was sent something a while ago, and nothing has come from it since. */
 bool members_is_silent(const struct members *members, unsigned member, uint64_t now_ms);
-int members_fd(const struct members *members, unsigned member);
-int members_monitor_fd(const struct members *members, unsigned member);
 void members_wake(struct members *members, unsigned member); /* a descriptor was readable */
 
 /* The member to send to now: it leads, is connected and not silent. MEMBERS_NONE: hold what needs one. */

@@ -33,14 +33,18 @@ enum ctl_option {
 	OPTION_VALUES = 1u << 9,
 	OPTION_HELP = 1u << 10,
 	OPTION_VERSION = 1u << 11,
+	OPTION_LEARNER = 1u << 12,
+	OPTION_FORCE = 1u << 13,
+	OPTION_YES = 1u << 14,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
+#define HAS_VERB (1u << 31) /* the first argument says what to do, and options may follow it */
 
 struct ctl_command {
 	const char *name;
 	const char *usage; /* after the name */
 	const char *about;
-	unsigned options; /* besides OPTIONS_EVERYWHERE */
+	unsigned options; /* besides OPTIONS_EVERYWHERE; and HAS_VERB */
 	int arguments_min, arguments_max;
 	int (*run)(struct ctl *ctl);
 };
@@ -58,6 +62,30 @@ static const struct ctl_command commands[] = {
 	 "a member's log, one entry a line: index, term, time, session:sequence,\n"
 	 "                 operation, key, size. --data: from the directory of a stopped member",
 	 OPTION_DATA | OPTION_FROM | OPTION_TO | OPTION_VALUES, 0, 0, ctl_log},
+	{"member",
+	 "list [--json] | add [--learner] ID PEER CLIENT | remove ID | promote ID |\n"
+	 "         move ID PEER CLIENT",
+	 "who belongs to the cluster; one change at a time. A member that is added receives\n"
+	 "                 everything and votes once it has caught up; with --learner only when promoted",
+	 HAS_VERB | OPTION_JSON | OPTION_LEARNER, 1, 4, ctl_member},
+	{"bootstrap", "--id N",
+	 "found the cluster on member N although not all members were heard: only for the\n"
+	 "                 very first start, and on one member only",
+	 0, 0, 0, ctl_bootstrap},
+	{"snapshot", "--id N", "have member N write a snapshot of its state now", 0, 0, 0, ctl_snapshot},
+	{"verify", "", "compare all members' copies now, while clients write", 0, 0, 0, ctl_verify},
+	{"backup", "[--force] FILE", "write the state of the leader, or of member --id, to a file that did not exist",
+	 OPTION_FORCE, 1, 1, ctl_backup},
+	{"restore", "--data DIR [--force] FILE",
+	 "make an empty directory one of a new cluster with the state of a backup. Start its\n"
+	 "                 member; the others of the configuration file join with empty directories",
+	 OPTION_DATA | OPTION_FORCE, 1, 1, ctl_restore},
+	{"check", "--data DIR", "verify every byte of a stopped member's directory; changes nothing", OPTION_DATA, 0, 0,
+	 ctl_check},
+	{"recover", "--data DIR --yes [--force]",
+	 "when a majority is lost for good: make what this stopped member has a cluster of\n"
+	 "                 one. Says what may be lost; the old directory is kept beside it",
+	 OPTION_DATA | OPTION_YES | OPTION_FORCE, 0, 0, ctl_recover},
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -72,6 +100,9 @@ static const struct option long_options[] = {
 	{"from", required_argument, NULL, OPTION_FROM},
 	{"to", required_argument, NULL, OPTION_TO},
 	{"values", no_argument, NULL, OPTION_VALUES},
+	{"learner", no_argument, NULL, OPTION_LEARNER},
+	{"force", no_argument, NULL, OPTION_FORCE},
+	{"yes", no_argument, NULL, OPTION_YES},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
@@ -96,11 +127,13 @@ static void print_help(FILE *file)
 	fprintf(file,
 		"  help\n                 this text\n\n"
 		"--config   the cluster's configuration, default " CONFIG_PATH_DEFAULT "\n"
-		"--timeout  for the whole command (dump, log: for each page), default %u\n"
-		"--id       the member to ask; get, put, delete and transfer find the leader themselves\n\n"
-		"Exit codes: 0 done; 1 not found, or status found no leader or copies that differ; 2 usage or\n"
-		"configuration; 3 no member can be reached; 4 refused, or an error on this host; 5 no answer in\n"
-		"time: of a write, it may or may not take effect.\n",
+		"--timeout  for the whole command (dump, log, backup: for each page), default %u\n"
+		"--id       the member to ask, and with --data whose directory it is; get, put, delete, transfer and\n"
+		"           backup find the leader themselves\n"
+		"--data     the directory of a member that does not run\n\n"
+		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, or check\n"
+		"found damage; 2 usage or configuration; 3 a member cannot be reached; 4 refused, or an error on this\n"
+		"host; 5 no answer in time: of a write, it may or may not take effect.\n",
 		TIMEOUT_MS_DEFAULT);
 }
 
@@ -146,6 +179,15 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 		return NULL;
 	case OPTION_VALUES:
 		options->values = true;
+		return NULL;
+	case OPTION_LEARNER:
+		options->learner = true;
+		return NULL;
+	case OPTION_FORCE:
+		options->force = true;
+		return NULL;
+	case OPTION_YES:
+		options->yes = true;
 		return NULL;
 	case OPTION_HELP:
 	case OPTION_VERSION:
@@ -218,12 +260,34 @@ static int run_command(struct ctl *ctl, const struct ctl_command *command, unsig
 	if (config_read(ctl->options.config_path, &ctl->config, report_config_mistake, NULL) != 0)
 		return ctl_fail(CTL_USAGE, "cannot use the configuration %s; --config names another",
 				ctl->options.config_path);
+	if (ctl->options.data == NULL)
+		ctl_discover(ctl);
 	if (ctl->options.id != 0 && config_find_member(&ctl->config, ctl->options.id) == NULL)
-		return ctl_fail(CTL_USAGE, "%s has no [member %llu]", ctl->options.config_path,
+		return ctl_fail(CTL_USAGE, "neither the cluster nor %s has a member %llu", ctl->options.config_path,
 				(unsigned long long)ctl->options.id);
 	int code = command->run(ctl);
 	if (fflush(stdout) != 0 || ferror(stdout) != 0)
 		return ctl_fail(CTL_FAILED, "cannot write to stdout");
+	return code;
+}
+
+/* Reads what follows the command, argv[0]: options, for some a verb and options again, arguments. */
+static int parse_arguments(int argc, char **argv, const struct ctl_command *command, struct ctl *ctl, unsigned *given)
+{
+	int code = parse_options(argc, argv, &ctl->options, given);
+	if (code != CTL_OK)
+		return code;
+	argc -= optind;
+	argv += optind;
+	if ((command->options & HAS_VERB) != 0 && argc > 0) {
+		char *verb = argv[0];
+		code = parse_options(argc, argv, &ctl->options, given);
+		argc -= optind - 1;
+		argv += optind - 1;
+		argv[0] = verb; /* in front of the other arguments */
+	}
+	ctl->n_arguments = argc;
+	ctl->arguments = argv;
 	return code;
 }
 
@@ -237,14 +301,8 @@ int main(int argc, char **argv)
 	if (code == CTL_OK && optind < argc) {
 		name = argv[optind];
 		command = find_command(name);
-		argc -= optind;
-		argv += optind;
 		if (command != NULL)
-			code = parse_options(argc, argv, &ctl.options, &given);
-		if (command != NULL && code == CTL_OK) {
-			ctl.n_arguments = argc - optind;
-			ctl.arguments = argv + optind;
-		}
+			code = parse_arguments(argc - optind, argv + optind, command, &ctl, &given);
 	}
 	if (code != CTL_OK)
 		return code;

@@ -9,6 +9,7 @@
 #define RAFTCTL_H
 
 #include "daemon/config/config.h"
+#include "kv/admin.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,7 +18,7 @@
 /* Documented in the manual page and by `raftctl help`. */
 enum ctl_exit {
 	CTL_OK = 0,
-	CTL_NEGATIVE = 1,    /* not found; status: no leader, or copies that differ */
+	CTL_NEGATIVE = 1,    /* not found; status, verify: no leader, or copies that differ; check: damage */
 	CTL_USAGE = 2,	     /* the command line or the configuration is wrong */
 	CTL_UNREACHABLE = 3, /* no member that was asked can be reached */
 	CTL_FAILED = 4,	     /* refused by a member, or an error on this host */
@@ -35,12 +36,16 @@ struct ctl_options {
 	bool revisions;
 	bool stale;
 	bool values;
+	bool learner;
+	bool force;
+	bool yes;
 };
 
 struct ctl {
 	struct ctl_options options;
-	struct config config;
-	int n_arguments; /* those after the command and its options */
+	struct config config;		 /* its members are the cluster's, if one could be asked */
+	struct kv_membership membership; /* count 0: nobody could be asked */
+	int n_arguments;		 /* those after the command and its options */
 	char **arguments;
 };
 
@@ -55,5 +60,16 @@ int ctl_delete(struct ctl *ctl);
 int ctl_transfer(struct ctl *ctl);
 int ctl_dump(struct ctl *ctl);
 int ctl_log(struct ctl *ctl);
+int ctl_member(struct ctl *ctl);
+int ctl_bootstrap(struct ctl *ctl);
+int ctl_snapshot(struct ctl *ctl);
+int ctl_backup(struct ctl *ctl);
+int ctl_restore(struct ctl *ctl);
+int ctl_verify(struct ctl *ctl);
+int ctl_check(struct ctl *ctl);
+int ctl_recover(struct ctl *ctl);
+
+/* Asks the members of the file for those of the cluster, and makes these the configuration's. */
+void ctl_discover(struct ctl *ctl);
 
 #endif

@@ -59,6 +59,8 @@ const char *ctl_answer_name(uint8_t answer)
 		return "the leader's disk is full";
 	case KV_ANSWER_LOST:
 		return "the leader lost its leadership";
+	case KV_ANSWER_REFUSED:
+		return "refused";
 	}
 	return "an answer that this version does not know";
 }
@@ -162,6 +164,7 @@ static bool take_answer(struct search *search, const struct ctl_event *event)
 	case KV_ANSWER_OK:
 	case KV_ANSWER_NOT_FOUND:
 	case KV_ANSWER_BAD_REQUEST:
+	case KV_ANSWER_REFUSED:
 		return true;
 	case KV_ANSWER_UNKNOWN:
 		search->maybe = true;

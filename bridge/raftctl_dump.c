@@ -1,8 +1,9 @@
 /*
  * raftctl dump: the store of one member, in key order, as put commands of the line protocol.
  *
- * A dump is of one state. The member sends pages and goes on with its work between them, so every page names the state
- * that it is of; when two differ, all is read again. Nothing is printed before it is complete.
+ * A dump is of one state: the member keeps that of the first page while it goes on with its work, and every page names
+ * it. When the member could not keep it, or was started again, all is read again. Nothing is printed before it is
+ * complete.
  */
 #include "raftctl.h"
 #include "raftctl_call.h"
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* So many attempts are always made; more only within the timeout. Then the store changes faster than it can be read. */
+/* So many attempts are always made; more only within the timeout. */
 #define TRIES_MIN 5u
 
 struct dump {
@@ -57,19 +58,26 @@ static bool write_page(struct dump *dump, struct kv_dump_page *page)
 	return page->items_size == 0 && (n > 0 || !page->more);
 }
 
-/* Fetches and writes one page. CTL_OK: *ret_changed says whether it was of another state than the first. */
+/* Fetches and writes one page. CTL_OK: *ret_changed says whether the state of the first one is gone. */
 static int take_page(struct dump *dump, bool *ret_changed)
 {
-	uint8_t body[KV_GET_BODY_SIZE(KV_KEY_SIZE_MAX)];
-	kv_get_encode(body, dump->begun ? KV_DUMP_AFTER : 0, dump->key, dump->key_size);
+	uint8_t body[KV_DUMP_BODY_SIZE(KV_KEY_SIZE_MAX)];
+	const struct kv_dump_request request = {.flags = dump->begun ? KV_DUMP_AFTER : 0,
+						.applied = dump->begun ? dump->applied : 0,
+						.key = dump->key,
+						.key_size = dump->key_size};
+	kv_dump_encode(body, &request);
 	struct ctl_question question = {
-		.type = KV_REQUEST_DUMP, .body = body, .size = KV_GET_BODY_SIZE(dump->key_size)};
+		.type = KV_REQUEST_DUMP, .body = body, .size = KV_DUMP_BODY_SIZE(dump->key_size)};
 	struct kv_answer_body answer;
 	struct kv_dump_page page;
 	dump->call.deadline_us = ctl_now_us() + (uint64_t)dump->timeout_ms * 1000u;
 	int code = ctl_call_any(&dump->call, &question, &answer);
 	if (code != CTL_OK)
 		return code;
+	*ret_changed = dump->begun && answer.answer == KV_ANSWER_NOT_FOUND;
+	if (*ret_changed)
+		return CTL_OK;
 	if (answer.answer != KV_ANSWER_OK)
 		return ctl_fail(CTL_FAILED, "refused: %s", ctl_answer_name(answer.answer));
 	if (!kv_dump_page_decode(answer.data, answer.size, &page))
@@ -114,9 +122,10 @@ static int retry_all(struct dump *dump)
 			return code;
 		tries++;
 	}
-	return ctl_fail(CTL_FAILED,
-			"the store changes faster than it can be read: %u attempts; try again when there is less to do",
-			tries);
+	return ctl_fail(
+		CTL_FAILED,
+		"the member did not keep its state long enough: %u attempts; try again when there is less to do",
+		tries);
 }
 
 static int print_file(FILE *file)

@@ -9,20 +9,17 @@
  */
 #include "raftctl.h"
 #include "raftctl_call.h"
+#include "raftctl_data.h"
 #include "raftctl_words.h"
 
 #include "daemon/assert.h"
 #include "daemon/storage/storage.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Of one page. */
 #define PAGE_ENTRIES_MAX 4096u
@@ -181,23 +178,6 @@ static int log_by_id(struct ctl *ctl, struct log_view *view)
 
 /* Of a stopped member --------------------------------------------------------------------------------- */
 
-/* Whose directory this is: --id, or the member whose `data` leads to the same place. 0: nobody's. */
-static uint64_t owner_of(const struct ctl *ctl)
-{
-	if (ctl->options.id != 0)
-		return ctl->options.id;
-	uint64_t id = 0;
-	char *wanted = realpath(ctl->options.data, NULL);
-	for (unsigned k = 0; wanted != NULL && id == 0 && k < ctl->config.n_members; k++) {
-		char *path = realpath(ctl->config.members[k].data, NULL);
-		if (path != NULL && strcmp(path, wanted) == 0)
-			id = ctl->config.members[k].id;
-		free(path);
-	}
-	free(wanted);
-	return id;
-}
-
 static int print_stored(struct log_view *view, struct storage *storage)
 {
 	struct raft_entry *entries = malloc(PAGE_ENTRIES_MAX * sizeof *entries);
@@ -220,66 +200,23 @@ static int print_stored(struct log_view *view, struct storage *storage)
 	return code;
 }
 
-/* Takes over the disk. */
-static int log_on_disk(struct ctl *ctl, struct log_view *view, struct disk *disk, uint64_t id)
+static int log_by_directory(struct ctl *ctl, struct log_view *view)
 {
-	struct storage_options options = {
-		.cluster_id = kv_cluster_id(ctl->config.cluster_name),
-		.member_id = id,
-		.incarnation = 1, /* not written: read_only */
-		.segment_size = ctl->config.segment_size,
-		.cache_bytes_max = PAGE_BYTES_MAX,
-		.read_only = true,
-	};
 	struct storage *storage;
 	struct storage_state state;
-	char message[STORAGE_MESSAGE_MAX] = "";
-	int r = storage_open(disk, &options, &storage, &state, message);
-	if (r != 0) {
-		disk->ops->close(disk);
-		return ctl_fail(CTL_FAILED, "%s: %s", ctl->options.data,
-				message[0] != '\0' ? message
-				: r < 0		   ? strerror(-r)
-						   : storage_result_name(r));
-	}
+	uint64_t id = ctl_data_owner(ctl);
+	if (id == 0)
+		return CTL_USAGE;
+	int code = ctl_data_open(ctl, ctl->options.data, id, &storage, &state);
+	if (code != CTL_OK)
+		return code;
 	if (state.torn_bytes > 0)
 		(void)ctl_fail(CTL_OK, "%" PRIu64 " bytes at the end (%s) are of a write that was never completed",
 			       state.torn_bytes, state.torn_where);
-	int code = CTL_OK;
 	if (choose_range(view, &ctl->options, state.base_index + 1, state.last_index))
 		code = print_stored(view, storage);
 	storage_free(storage);
 	return code;
-}
-
-/* The lock is only looked at: holding it could keep a member from starting. */
-static bool is_in_use(const char *directory)
-{
-	char path[CONFIG_PATH_MAX + 8];
-	if (snprintf(path, sizeof path, "%s/lock", directory) >= (int)sizeof path)
-		return false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false; /* never used, or not ours to read: opening the disk tells */
-	bool used = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-	(void)close(fd); /* gives the lock back */
-	return used;
-}
-
-static int log_by_directory(struct ctl *ctl, struct log_view *view)
-{
-	struct disk *disk;
-	uint64_t id = owner_of(ctl);
-	if (id == 0)
-		return ctl_fail(CTL_USAGE, "%s is no member's data directory in %s; --id says whose it is",
-				ctl->options.data, ctl->options.config_path);
-	if (is_in_use(ctl->options.data))
-		return ctl_fail(CTL_FAILED, "%s is in use by a running member: ask it, with --id %" PRIu64,
-				ctl->options.data, id);
-	int r = disk_posix_open_readonly(ctl->options.data, &disk);
-	if (r < 0)
-		return ctl_fail(CTL_FAILED, "cannot open %s: %s", ctl->options.data, strerror(-r));
-	return log_on_disk(ctl, view, disk, id);
 }
 
 int ctl_log(struct ctl *ctl)

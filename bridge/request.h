@@ -82,7 +82,7 @@ static inline void request_release(struct pool *pool, struct request *request)
 
 /* Ids of requests to members: three bits say what it is. */
 enum request_id_type {
-	ID_PROBE = 0,	 /* KV_REQUEST_LEADER; the rest: nothing */
+	ID_PROBE = 0,	 /* the questions of members.c; the rest: which */
 	ID_REGISTER = 1, /* the rest: generation of the session */
 	ID_WRITE = 2,	 /* generation of the session (5 bits), epoch (12), sequence (44) */
 	ID_READ = 3,	 /* counter (45 bits), slot (16) */

@@ -138,6 +138,7 @@ static void take_write(struct session *session, unsigned member, uint64_t id, co
 		break;
 	case KV_ANSWER_NOT_FOUND:
 	case KV_ANSWER_LOST:
+	case KV_ANSWER_REFUSED:
 		break; /* not answers to a write */
 	}
 }
@@ -217,6 +218,7 @@ static void take_read(struct session *session, unsigned member, uint64_t id, con
 		hold_read(queue, request, answer->answer, now_ms);
 		break;
 	case KV_ANSWER_BAD_REQUEST:
+	case KV_ANSWER_REFUSED:
 		session_begin_end_of_read(session, queue, request);
 		session_answer_problem(session, request, LINE_E_INTERNAL, refused_text);
 		session_end(session, request);

@@ -13,6 +13,8 @@ static void begin_round(struct status *status, struct members *members, uint64_t
 	status->deadline_ms = now_ms + STATUS_WAIT_MS;
 	memset(status->answered, 0, sizeof status->answered);
 	for (unsigned k = 0; k < members_count(members); k++) {
+		if (members_id(members, k) == 0)
+			continue;
 		if (members_add(members, k, request_id(ID_STATUS, status->round), KV_REQUEST_STATUS, 0) == NULL)
 			continue;
 		/* Not sent: the member is shown as unreachable, or silent. */
@@ -71,6 +73,8 @@ size_t status_write(const struct status *status, const struct members *members, 
 {
 	size_t len = 0;
 	for (unsigned k = 0; k < members_count(members); k++) {
+		if (members_id(members, k) == 0)
+			continue;
 		int n = status->answered[k] ? write_member(&status->members[k], text + len, STATUS_TEXT_MAX - len)
 					    : snprintf(text + len, STATUS_TEXT_MAX - len, "member %llu %s\n",
 						       (unsigned long long)members_id(members, k),

@@ -20,6 +20,7 @@ enum exit_code {
 	EXIT_CODE_OK = 0,
 	EXIT_CODE_USAGE = 64,
 	EXIT_CODE_DAMAGED = 65,
+	EXIT_CODE_REMOVED = 69,
 	EXIT_CODE_IO = 74,
 	EXIT_CODE_CLUSTER = 76,
 	EXIT_CODE_CONFIG = 78,
@@ -49,6 +50,11 @@ static void server_stop_now(struct server *server, int exit_code)
 	event_base_loopbreak(server->base);
 }
 
+unsigned server_count_members(const struct server *server)
+{
+	return server->status.blank ? server->config->n_members : server->status.n_peers + 1;
+}
+
 static void server_notify_role(struct server *server, const struct replicator_status *before)
 {
 	const struct replicator_status *now = &server->status;
@@ -56,11 +62,12 @@ static void server_notify_role(struct server *server, const struct replicator_st
 	if (before->role == now->role && before->term == now->term && before->leader == now->leader)
 		return;
 	if (now->leader != 0)
-		service_notify_status("%s of %u in term %llu, leader %llu", roles[now->role], server->config->n_members,
-				      (unsigned long long)now->term, (unsigned long long)now->leader);
+		service_notify_status("%s of %u in term %llu, leader %llu", roles[now->role],
+				      server_count_members(server), (unsigned long long)now->term,
+				      (unsigned long long)now->leader);
 	else
-		service_notify_status("%s of %u in term %llu, no leader", roles[now->role], server->config->n_members,
-				      (unsigned long long)now->term);
+		service_notify_status("%s of %u in term %llu, no leader", roles[now->role],
+				      server_count_members(server), (unsigned long long)now->term);
 }
 
 static void server_refresh(struct server *server)
@@ -99,20 +106,48 @@ static void server_check_stop(struct server *server)
 	(void)event_add(server->stop_event, &linger); /* an event that was added once can be added again */
 }
 
+/* The replicator cannot go on. Damage that is found now is healed by the next start, so that one is wanted; divergence is
+ * not. */
+static void server_stop_for(struct server *server, int why)
+{
+	int exit_code = EXIT_CODE_IO;
+	switch (why) {
+	case REPLICATOR_E_REMOVED:
+		service_log(4, "removed",
+			    "stops: this member was removed from the cluster. Disable its unit; to use "
+			    "the host again, empty the data directory and add a member with a new id");
+		exit_code = EXIT_CODE_REMOVED;
+		break;
+	case REPLICATOR_E_DIVERGED:
+		service_log(2, "stopped",
+			    "stops: its state differs from the others'. Keep a copy of its data directory, then empty "
+			    "it and start this member again: it rejoins");
+		exit_code = EXIT_CODE_DAMAGED;
+		break;
+	case REPLICATOR_E_DAMAGED:
+		service_log(2, "stopped", "stops: its log is damaged. Started again, it heals from the others");
+		break;
+	default:
+		service_log(2, "disk-failed",
+			    "stops: the disk failed: %s. Check it, then start this member again: it trusts only what "
+			    "it reads back",
+			    strerror(-why));
+		break;
+	}
+	server_stop_now(server, exit_code);
+}
+
 static void server_turn(struct server *server)
 {
 	server_refresh(server);
 	server_take_frames(server);
 	int r = replicator_process(server->replicator);
-	if (r < 0) {
-		service_log(2, "disk-failed",
-			    "stops: the disk failed: %s. Check it, then start this member again: it trusts only what "
-			    "it reads back",
-			    strerror(-r));
-		server_stop_now(server, EXIT_CODE_IO);
+	if (r != 0) {
+		server_stop_for(server, r);
 		return;
 	}
 	server_refresh(server);
+	kv_pins_expire(&server->pins, server->store);
 	bool reads_left = server_answer_reads(server);
 	if (clients_flush(&server->clients) && !event_pending(server->retry_event, EV_TIMEOUT, NULL)) {
 		static const struct timeval soon = {.tv_usec = RETRY_US};
@@ -137,7 +172,7 @@ static void on_terminate(evutil_socket_t fd, short what, void *arg)
 	service_log(5, "stopping", "stops on %s", strsignal((int)fd));
 	service_notify_stopping();
 	struct timeval limit = {.tv_sec = 0, .tv_usec = 0};
-	if (server->status.role == 3 && !server->stopping && server->config->n_members > 1) {
+	if (server->status.role == 3 && !server->stopping && server_count_members(server) > 1) {
 		int r = replicator_transfer(server->replicator, 0);
 		if (r == 0) {
 			/* A hand-over that does not happen in two election timeouts will not happen. */
@@ -253,6 +288,7 @@ static int server_open(struct server *server, const char *config_path)
 	server->proposals.element_size = sizeof(struct server_proposal);
 	server->read_batches.element_size = server->ready_batches.element_size = sizeof(struct server_read_batch);
 	server->store = kv_store_new();
+	kv_pins_init(&server->pins);
 	server->base = event_base_new();
 	if (message == NULL || server->store == NULL || server->base == NULL ||
 	    event_base_priority_init(server->base, n_priorities) < 0) {
@@ -291,6 +327,8 @@ static void server_close(struct server *server)
 		event_base_free(server->base);
 	server_requests_fini(server);
 	clients_free(&server->clients);
+	kv_store_load_free(server->loader);
+	kv_pins_fini(&server->pins);
 	kv_store_free(server->store);
 }
 

@@ -1,10 +1,12 @@
 /*
- * The long answers: a member's status, a page of its store, a page of its log.
+ * The long answers: a member's status, a page of its store, of its store's bytes, of its log.
  */
 #include "server.h"
 
 #include "daemon/assert.h"
+#include "kv/admin.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,11 +73,13 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.sync_us_total = status->sync_us_total,
 		.sync_us_max = status->sync_us_max,
 		.uptime_ms = monotonic_ms() - server->started_ms,
-		.members = server->config->n_members,
+		.members = server_count_members(server),
 		.cpu_us = cpu_us(),
 		.entries_proposed = status->proposals,
 		.reads = server->reads_answered,
 		.elections = status->elections,
+		.mark_index = server->mark_index,
+		.mark_hash = server->mark_hash,
 	};
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
 	if (data != NULL)
@@ -115,36 +119,85 @@ static bool dump_write(void *arg, const struct kv_item *item)
 	return true;
 }
 
+/* The snapshot that a page is of: the one of the page before, or a new one. NULL: the client was told why not. */
+static const struct kv_snapshot *pin(struct server *server, struct client *client, uint64_t id, uint64_t applied)
+{
+	const struct kv_snapshot *snapshot = applied == 0 ? kv_pins_take(&server->pins, server->store)
+							  : kv_pins_find(&server->pins, server->store, applied);
+	if (snapshot == NULL)
+		clients_answer_plain(&server->clients, client, id, applied == 0 ? KV_ANSWER_BUSY : KV_ANSWER_NOT_FOUND,
+				     0, false);
+	return snapshot;
+}
+
 void server_answer_dump(struct server *server, struct client *client, const struct kv_frame_item *item)
 {
-	uint8_t flags;
-	const uint8_t *key;
-	size_t key_size;
-	if (!kv_get_decode(item->body, item->size, &flags, &key, &key_size)) {
+	struct kv_dump_request request;
+	if (!kv_dump_decode(item->body, item->size, &request)) {
 		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
 		return;
 	}
-	struct kv_snapshot *snapshot = kv_store_snapshot(server->store);
-	if (snapshot == NULL) {
-		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BUSY, 0, false);
+	const struct kv_snapshot *snapshot = pin(server, client, item->id, request.applied);
+	if (snapshot == NULL)
 		return;
-	}
-	bool after = (flags & KV_DUMP_AFTER) != 0;
+	bool after = (request.flags & KV_DUMP_AFTER) != 0;
 	struct dump dump = {.size = KV_DUMP_PAGE_HEADER_SIZE};
-	kv_snapshot_walk(snapshot, key, key_size, after, dump_measure, &dump);
+	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_measure, &dump);
 	struct kv_dump_page page = {.applied = kv_snapshot_applied(snapshot),
-				    .hash = kv_store_hash(server->store),
+				    .hash = kv_snapshot_hash(snapshot),
 				    .more = dump.more,
 				    .count = dump.count};
 	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)dump.size);
-	if (data != NULL) {
-		kv_dump_page_encode(data, &page);
-		dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
-		dump.left = dump.count;
-		kv_snapshot_walk(snapshot, key, key_size, after, dump_write, &dump);
-		raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+	if (data == NULL)
+		return;
+	kv_dump_page_encode(data, &page);
+	dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
+	dump.left = dump.count;
+	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_write, &dump);
+	raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+}
+
+static uint8_t answer_from_pins(int result)
+{
+	switch ((enum kv_pins_result)result) {
+	case KV_PINS_OK:
+		return KV_ANSWER_OK;
+	case KV_PINS_GONE:
+		return KV_ANSWER_NOT_FOUND;
+	case KV_PINS_AGAIN:
+	case KV_PINS_MEMORY:
+		break;
 	}
-	kv_snapshot_free(snapshot);
+	return KV_ANSWER_BUSY;
+}
+
+void server_answer_backup(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	struct kv_backup_request request;
+	if (!kv_backup_decode(item->body, item->size, &request) || (request.pin == 0 && request.offset != 0)) {
+		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		return;
+	}
+	const struct kv_snapshot *snapshot = pin(server, client, item->id, request.pin);
+	if (snapshot == NULL)
+		return;
+	size_t capacity = request.size < KV_PAGE_SIZE_MAX ? request.size : KV_PAGE_SIZE_MAX;
+	size_t size = 0;
+	struct kv_answer_body answer = {
+		.answer = KV_ANSWER_BUSY, .number = kv_snapshot_applied(snapshot), .term = server->status.term};
+	uint8_t *data = malloc(KV_BACKUP_DATA_HEADER_SIZE + capacity);
+	if (data != NULL)
+		answer.answer =
+			answer_from_pins(kv_pins_read(&server->pins, server->store, answer.number, request.offset,
+						      data + KV_BACKUP_DATA_HEADER_SIZE, capacity, &size));
+	if (answer.answer == KV_ANSWER_OK) {
+		uint64_t total = htole64(kv_snapshot_stream_size(snapshot));
+		memcpy(data, &total, sizeof total);
+		answer.data = data;
+		answer.size = (uint32_t)(KV_BACKUP_DATA_HEADER_SIZE + size);
+	}
+	clients_answer(&server->clients, client, item->id, &answer, false);
+	free(data);
 }
 
 #define LOG_PAGE_ENTRIES_MAX 4096u

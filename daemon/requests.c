@@ -32,9 +32,15 @@ static enum kv_answer answer_from_result(int result)
 		return KV_ANSWER_BAD_REQUEST;
 	case REPLICATOR_OK:
 		return KV_ANSWER_OK;
+	case REPLICATOR_E_PENDING:
+	case REPLICATOR_E_MEMBERSHIP:
+	case REPLICATOR_E_STALE:
+		return KV_ANSWER_REFUSED;
 	case REPLICATOR_E_CONFIG:
 	case REPLICATOR_E_DAMAGED:
 	case REPLICATOR_E_CLUSTER:
+	case REPLICATOR_E_REMOVED:
+	case REPLICATOR_E_DIVERGED:
 		break;
 	}
 	return KV_ANSWER_UNKNOWN; /* an errno, perhaps after something was appended: this member is about to stop */
@@ -73,10 +79,26 @@ static struct server_proposal take_proposal(struct server *server, uint64_t tick
 	return proposal;
 }
 
+/* Whatever the entry at index is, the state before the first command at or behind a mark is the same everywhere. */
+static void note_mark(struct server *server, uint64_t index)
+{
+	uint64_t mark = index / KV_MARK_ENTRIES * KV_MARK_ENTRIES;
+	struct kv_stats stats;
+	if (mark == server->mark_passed)
+		return;
+	server->mark_passed = mark;
+	kv_store_stats(server->store, &stats);
+	if (stats.applied >= mark)
+		return; /* it was passed before this member was started */
+	server->mark_index = mark;
+	server->mark_hash = kv_store_hash(server->store);
+}
+
 static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
 			  uint64_t ticket)
 {
 	struct server *server = arg;
+	note_mark(server, index);
 	struct kv_reply reply = kv_store_apply(server->store, index, time_ms, data, size);
 	if (ticket == 0)
 		return;
@@ -189,6 +211,13 @@ const struct replicator_machine server_machine = {
 	.readable = machine_readable,
 	.unreadable = machine_unreadable,
 	.log = machine_log,
+	.snapshot_take = server_snapshot_take,
+	.snapshot_read = server_snapshot_read,
+	.snapshot_free = server_snapshot_free,
+	.restore_begin = server_restore_begin,
+	.restore_feed = server_restore_feed,
+	.restore_end = server_restore_end,
+	.state_hash = server_state_hash,
 };
 
 /* Requests -------------------------------------------------------------------------------------------- */
@@ -271,6 +300,8 @@ static void take_page(struct server *server, struct frame_work *work, const stru
 		server_answer_status(server, work->client, item->id);
 	else if (item->type == KV_REQUEST_DUMP)
 		server_answer_dump(server, work->client, item);
+	else if (item->type == KV_REQUEST_BACKUP)
+		server_answer_backup(server, work->client, item);
 	else
 		server_answer_log(server, work->client, item);
 }
@@ -287,6 +318,7 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 	case KV_REQUEST_STATUS:
 	case KV_REQUEST_DUMP:
 	case KV_REQUEST_LOG:
+	case KV_REQUEST_BACKUP:
 		take_page(server, work, item);
 		break;
 	case KV_REQUEST_TRANSFER:
@@ -296,7 +328,8 @@ static void take_item(struct server *server, struct frame_work *work, const stru
 		take_leader(server, work->client, item);
 		break;
 	default:
-		clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		if (!server_take_admin(server, work->client, item))
+			clients_answer_plain(&server->clients, work->client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
  * One member at work: the event loop and what hangs on it. main.c makes and runs it; requests.c answers clients and is
- * the state machine's side of the replicator; pages.c fills the long answers (status, dump, log).
+ * the state machine's side of the replicator; state.c writes and loads the store whole; pages.c fills the long answers
+ * (status, dump, log); admin.c is for operators.
  */
 #ifndef RAFT_KV_SERVER_H
 #define RAFT_KV_SERVER_H
@@ -9,6 +10,8 @@
 #include "daemon/config/config.h"
 #include "daemon/replicator/pending.h"
 #include "daemon/replicator/replicator.h"
+#include "kv/pins.h"
+#include "kv/snapshot_stream.h"
 #include "kv/store.h"
 
 #include <event2/event.h>
@@ -57,6 +60,10 @@ struct server {
 	struct replicator *replicator;
 	struct replicator_status status; /* refreshed once a turn */
 	struct kv_store *store;
+	struct kv_store_loader *loader; /* while a snapshot is being loaded */
+	struct kv_pins pins;		/* of dumps and backups under way */
+	uint64_t mark_index, mark_hash; /* see kv_member_status */
+	uint64_t mark_passed;		/* the last one that was looked at */
 
 	struct pending_queue proposals;	    /* struct server_proposal */
 	uint64_t first_proposal_ticket;	    /* of the front; next one: this + count */
@@ -77,6 +84,9 @@ struct server {
 	int exit_code;
 };
 
+/* main.c: by the log; by the configuration file while there is no cluster */
+unsigned server_count_members(const struct server *server);
+
 /* requests.c */
 extern const struct replicator_machine server_machine;
 void server_take_frame(struct server *server, const struct zmq_identity *from, const uint8_t *frame, size_t len);
@@ -84,9 +94,22 @@ void server_take_frame(struct server *server, const struct zmq_identity *from, c
 bool server_answer_reads(struct server *server);
 void server_requests_fini(struct server *server);
 
+/* state.c: the rest of server_machine */
+void *server_snapshot_take(void *arg);
+size_t server_snapshot_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity);
+void server_snapshot_free(void *arg, void *snapshot);
+int server_restore_begin(void *arg);
+int server_restore_feed(void *arg, const uint8_t *buf, size_t len);
+int server_restore_end(void *arg, bool success);
+uint64_t server_state_hash(void *arg);
+
+/* admin.c: false when this is no such request. */
+bool server_take_admin(struct server *server, struct client *client, const struct kv_frame_item *item);
+
 /* pages.c */
 void server_answer_status(struct server *server, struct client *client, uint64_t id);
 void server_answer_dump(struct server *server, struct client *client, const struct kv_frame_item *item);
+void server_answer_backup(struct server *server, struct client *client, const struct kv_frame_item *item);
 void server_answer_log(struct server *server, struct client *client, const struct kv_frame_item *item);
 
 #endif

@@ -6,15 +6,18 @@
 #include "daemon/assert.h"
 #include "kv/bytes.h"
 #include "kv/limits.h"
+#include "kv/reference.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
 
 #define RECORD_HEADER_SIZE offsetof(struct kv_record, bytes)
-#define RECORD_HASHED_OFFSET offsetof(struct kv_record, le_value_size)
-_Static_assert(offsetof(struct kv_record, le_revision) == RECORD_HASHED_OFFSET + 4, "no gap in what is hashed");
-_Static_assert(offsetof(struct kv_record, le_key_size) == RECORD_HASHED_OFFSET + 12, "no gap in what is hashed");
-_Static_assert(RECORD_HEADER_SIZE == RECORD_HASHED_OFFSET + 14, "no gap in what is hashed");
+#define RECORD_IMAGE_OFFSET offsetof(struct kv_record, le_value_size)
+_Static_assert(offsetof(struct kv_record, le_revision) == RECORD_IMAGE_OFFSET + KV_RECORD_IMAGE_OFFSET_REVISION,
+	       "no gap in the image");
+_Static_assert(offsetof(struct kv_record, le_key_size) == RECORD_IMAGE_OFFSET + KV_RECORD_IMAGE_OFFSET_KEY_SIZE,
+	       "no gap in the image");
+_Static_assert(RECORD_HEADER_SIZE == RECORD_IMAGE_OFFSET + KV_RECORD_IMAGE_OFFSET_KEY, "no gap in the image");
 
 /* glibc's malloc hands out 24, 40, 56 … bytes and takes 8 for itself. Asking for just these sizes tells which other
  * values a record has room for. */
@@ -30,31 +33,6 @@ static size_t chunk_usable(size_t size)
 	return chunk - CHUNK_OVERHEAD;
 }
 
-/* True when the caller, who holds one reference, holds the only one. Acquires what the others did before they let go. */
-static bool is_only_reference(_Atomic uint32_t *references)
-{
-	return atomic_load_explicit(references, memory_order_acquire) == 1;
-}
-
-static void take_reference(_Atomic uint32_t *references)
-{
-	uint32_t before = atomic_fetch_add_explicit(references, 1, memory_order_relaxed);
-
-	raft_assert(before > 0 && before < UINT32_MAX / 2);
-}
-
-/* True when it was the last one. */
-static bool drop_reference(_Atomic uint32_t *references)
-{
-	uint32_t before;
-
-	if (is_only_reference(references))
-		return true;
-	before = atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel);
-	raft_assert(before > 0);
-	return before == 1;
-}
-
 /* Records --------------------------------------------------------------------------------------------- */
 
 static size_t record_size(size_t key_size, uint32_t value_size)
@@ -62,19 +40,28 @@ static size_t record_size(size_t key_size, uint32_t value_size)
 	return RECORD_HEADER_SIZE + key_size + value_size;
 }
 
-struct kv_record *kv_record_new(const uint8_t *key, size_t key_size, const uint8_t *value, uint32_t value_size,
-				uint64_t revision)
+struct kv_record *kv_record_alloc(size_t key_size, uint32_t value_size, uint64_t revision)
 {
 	struct kv_record *record;
 
 	raft_assert(key_size > 0 && key_size <= KV_KEY_SIZE_MAX);
 	raft_assert(value_size <= KV_VALUE_SIZE_MAX);
 	record = malloc(chunk_usable(record_size(key_size, value_size)));
-	raft_assert(record != NULL);
+	if (record == NULL)
+		return NULL;
 	atomic_init(&record->references, 1);
 	record->le_value_size = htole32(value_size);
 	record->le_revision = htole64(revision);
 	record->le_key_size = htole16((uint16_t)key_size);
+	return record;
+}
+
+struct kv_record *kv_record_new(const uint8_t *key, size_t key_size, const uint8_t *value, uint32_t value_size,
+				uint64_t revision)
+{
+	struct kv_record *record = kv_record_alloc(key_size, value_size, revision);
+
+	raft_assert(record != NULL);
 	kv_put_bytes(record->bytes, key, key_size);
 	kv_put_bytes(record->bytes + key_size, value, value_size);
 	return record;
@@ -82,13 +69,13 @@ struct kv_record *kv_record_new(const uint8_t *key, size_t key_size, const uint8
 
 struct kv_record *kv_record_ref(struct kv_record *record)
 {
-	take_reference(&record->references);
+	kv_take_reference(&record->references);
 	return record;
 }
 
 void kv_record_unref(struct kv_record *record)
 {
-	if (record != NULL && drop_reference(&record->references))
+	if (record != NULL && kv_drop_reference(&record->references))
 		free(record);
 }
 
@@ -97,7 +84,7 @@ bool kv_record_overwrite(struct kv_record *record, const uint8_t *value, uint32_
 	size_t key_size = kv_record_key_size(record);
 
 	raft_assert(value_size <= KV_VALUE_SIZE_MAX);
-	if (!is_only_reference(&record->references))
+	if (!kv_is_only_reference(&record->references))
 		return false;
 	if (chunk_usable(record_size(key_size, kv_record_value_size(record))) !=
 	    chunk_usable(record_size(key_size, value_size)))
@@ -113,11 +100,18 @@ size_t kv_record_memory(const struct kv_record *record)
 	return chunk_usable(record_size(kv_record_key_size(record), kv_record_value_size(record))) + CHUNK_OVERHEAD;
 }
 
+const uint8_t *kv_record_image(const struct kv_record *record, size_t *ret_size)
+{
+	*ret_size = record_size(kv_record_key_size(record), kv_record_value_size(record)) - RECORD_IMAGE_OFFSET;
+	return (const uint8_t *)record + RECORD_IMAGE_OFFSET;
+}
+
 uint64_t kv_record_hash(const struct kv_record *record)
 {
-	size_t size = record_size(kv_record_key_size(record), kv_record_value_size(record)) - RECORD_HASHED_OFFSET;
+	size_t size;
+	const uint8_t *image = kv_record_image(record, &size);
 
-	return XXH3_64bits((const uint8_t *)record + RECORD_HASHED_OFFSET, size);
+	return XXH3_64bits(image, size);
 }
 
 int kv_record_compare(const struct kv_record *record, const uint8_t *key, size_t key_size, size_t skip)
@@ -140,13 +134,14 @@ static size_t node_size(uint8_t level)
 	return offsetof(struct kv_node, children) + (level > 0 ? KV_NODE_SLOTS * sizeof(struct kv_node *) : 0);
 }
 
-struct kv_node *kv_node_new(uint8_t level, uint16_t skip)
+struct kv_node *kv_node_alloc(uint8_t level, uint16_t skip)
 {
 	struct kv_node *node;
 
 	raft_assert(level < KV_LEVELS_MAX);
 	node = malloc(node_size(level));
-	raft_assert(node != NULL);
+	if (node == NULL)
+		return NULL;
 	atomic_init(&node->references, 1);
 	node->count = 0;
 	node->skip = skip;
@@ -154,9 +149,17 @@ struct kv_node *kv_node_new(uint8_t level, uint16_t skip)
 	return node;
 }
 
+struct kv_node *kv_node_new(uint8_t level, uint16_t skip)
+{
+	struct kv_node *node = kv_node_alloc(level, skip);
+
+	raft_assert(node != NULL);
+	return node;
+}
+
 struct kv_node *kv_node_ref(struct kv_node *node)
 {
-	take_reference(&node->references);
+	kv_take_reference(&node->references);
 	return node;
 }
 
@@ -167,7 +170,7 @@ size_t kv_node_memory(const struct kv_node *node)
 
 void kv_node_free_empty(struct kv_node *node)
 {
-	raft_assert(is_only_reference(&node->references));
+	raft_assert(kv_is_only_reference(&node->references));
 	raft_assert(node->count == 0);
 	free(node);
 }
@@ -179,7 +182,7 @@ void kv_node_unref(struct kv_node *node)
 	struct kv_node *stack[KV_LEVELS_MAX];
 	unsigned depth = 0;
 
-	if (node == NULL || !drop_reference(&node->references))
+	if (node == NULL || !kv_drop_reference(&node->references))
 		return;
 	stack[depth++] = node;
 	while (depth > 0) {
@@ -193,7 +196,7 @@ void kv_node_unref(struct kv_node *node)
 		}
 		slot = --top->count;
 		kv_record_unref(top->records[slot]);
-		if (top->level > 0 && drop_reference(&top->children[slot]->references)) {
+		if (top->level > 0 && kv_drop_reference(&top->children[slot]->references)) {
 			raft_assert(depth < KV_LEVELS_MAX);
 			raft_assert(top->children[slot]->level + 1 == top->level);
 			stack[depth++] = top->children[slot];
@@ -205,7 +208,7 @@ struct kv_node *kv_node_own(struct kv_node *node)
 {
 	struct kv_node *copy;
 
-	if (is_only_reference(&node->references))
+	if (kv_is_only_reference(&node->references))
 		return node;
 	copy = kv_node_new(node->level, node->skip);
 	copy->count = node->count;

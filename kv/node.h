@@ -1,11 +1,11 @@
 /*
  * What the tree is made of: records (a key with its value) and nodes (slots for records or children).
  *
- * Both are reference-counted and shared by the store and its snapshots. Who holds the only reference may change
- * the object in place; who does not, makes a copy. Counts are atomic, because a snapshot may be dropped on another
- * thread. Knows nothing of searching, splitting or merging (tree.c), nor of commands and sessions.
+ * Both are reference-counted (reference.h) and shared by the store and its snapshots. Knows nothing of searching,
+ * splitting or merging (tree.c), nor of commands and sessions.
  *
- * Running out of memory aborts: a member that cannot apply an entry must not go on.
+ * Running out of memory aborts: a member that cannot apply an entry must not go on. Only what is called alloc returns
+ * NULL, for the loading of a snapshot, which may fail and leave the state as it is.
  */
 #ifndef KV_NODE_H
 #define KV_NODE_H
@@ -29,13 +29,20 @@ _Static_assert(KV_NODE_SLOTS % 4 == 0 && KV_NODE_SLOTS >= 8, "a split leaves bot
 #define KV_LEVELS_MAX 24u
 
 /* A record never changes while more than one holds it. The fields after the count are little-endian and without a
- * gap up to the last byte of the value: the state's hash covers exactly them. */
+ * gap up to the last byte of the value. These bytes are the record's image: what the state's hash covers and what a
+ * snapshot's stream is made of. */
 struct kv_record {
 	_Atomic uint32_t references;
 	uint32_t le_value_size;
 	uint64_t le_revision;
 	uint16_t le_key_size;
 	uint8_t bytes[]; /* the key, then the value */
+};
+enum {
+	KV_RECORD_IMAGE_OFFSET_VALUE_SIZE = 0,
+	KV_RECORD_IMAGE_OFFSET_REVISION = 4,
+	KV_RECORD_IMAGE_OFFSET_KEY_SIZE = 12,
+	KV_RECORD_IMAGE_OFFSET_KEY = 14,
 };
 
 static inline const uint8_t *kv_record_key(const struct kv_record *record)
@@ -61,12 +68,15 @@ static inline uint64_t kv_record_revision(const struct kv_record *record)
 
 struct kv_record *kv_record_new(const uint8_t *key, size_t key_size, const uint8_t *value, uint32_t value_size,
 				uint64_t revision);
+/* A record whose bytes are still to be filled in. NULL: no memory. */
+struct kv_record *kv_record_alloc(size_t key_size, uint32_t value_size, uint64_t revision);
 struct kv_record *kv_record_ref(struct kv_record *record);
 void kv_record_unref(struct kv_record *record); /* NULL is fine */
 /* Gives the record another value in place, if nobody else holds it and the value fits. */
 bool kv_record_overwrite(struct kv_record *record, const uint8_t *value, uint32_t value_size, uint64_t revision);
 /* Bytes that it takes of the heap, the allocator's own included (estimated as glibc's). */
 size_t kv_record_memory(const struct kv_record *record);
+const uint8_t *kv_record_image(const struct kv_record *record, size_t *ret_size);
 uint64_t kv_record_hash(const struct kv_record *record);
 /* <0, 0, >0: bytewise order; a prefix of a key comes before the key. The first `skip` bytes are known to be equal. */
 int kv_record_compare(const struct kv_record *record, const uint8_t *key, size_t key_size, size_t skip);
@@ -90,6 +100,7 @@ struct kv_node {
 };
 
 struct kv_node *kv_node_new(uint8_t level, uint16_t skip);
+struct kv_node *kv_node_alloc(uint8_t level, uint16_t skip); /* NULL: no memory */
 struct kv_node *kv_node_ref(struct kv_node *node);
 /* Drops a reference; the last one takes all below with it. NULL is fine. */
 void kv_node_unref(struct kv_node *node);

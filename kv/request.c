@@ -13,6 +13,9 @@
 enum {
 	GET_OFFSET_FLAGS = 0,
 	GET_OFFSET_KEY = 8,
+	DUMP_OFFSET_FLAGS = 0,
+	DUMP_OFFSET_APPLIED = 8,
+	DUMP_OFFSET_KEY = 16,
 	LOG_OFFSET_FIRST = 0,
 	LOG_OFFSET_MAX = 8,
 	LOG_OFFSET_RESERVED = 12,
@@ -26,7 +29,7 @@ enum {
 _Static_assert(KV_GET_BODY_SIZE(0) == GET_OFFSET_KEY, "the key ends the body");
 _Static_assert(KV_LOG_BODY_SIZE == LOG_OFFSET_RESERVED + 4, "the reserved bytes end the body");
 _Static_assert(KV_REPLY_HEADER_SIZE == REPLY_OFFSET_DATA, "the data follow the header");
-_Static_assert(KV_GET_STALE == KV_DUMP_AFTER, "GET and DUMP share a body; each knows one flag");
+_Static_assert(KV_DUMP_BODY_SIZE(0) == DUMP_OFFSET_KEY, "here, too");
 
 /* Requests ----------------------------------------------------------------------------------------------- */
 
@@ -50,6 +53,30 @@ bool kv_get_decode(const uint8_t *body, size_t size, uint8_t *ret_flags, const u
 	*ret_flags = body[GET_OFFSET_FLAGS];
 	*ret_key = body + GET_OFFSET_KEY;
 	*ret_key_size = size - GET_OFFSET_KEY;
+	return true;
+}
+
+void kv_dump_encode(uint8_t *body, const struct kv_dump_request *request)
+{
+	raft_assert(request->key_size <= KV_KEY_SIZE_MAX);
+	raft_assert((request->flags & ~KV_DUMP_AFTER) == 0);
+	memset(body, 0, DUMP_OFFSET_APPLIED);
+	body[DUMP_OFFSET_FLAGS] = request->flags;
+	kv_put_u64(body + DUMP_OFFSET_APPLIED, request->applied);
+	kv_put_bytes(body + DUMP_OFFSET_KEY, request->key, request->key_size);
+}
+
+bool kv_dump_decode(const uint8_t *body, size_t size, struct kv_dump_request *ret_request)
+{
+	if (size < DUMP_OFFSET_KEY || size - DUMP_OFFSET_KEY > KV_KEY_SIZE_MAX)
+		return false;
+	if ((body[DUMP_OFFSET_FLAGS] & ~KV_DUMP_AFTER) != 0 ||
+	    !kv_all_zero(body + DUMP_OFFSET_FLAGS + 1, DUMP_OFFSET_APPLIED - DUMP_OFFSET_FLAGS - 1))
+		return false;
+	*ret_request = (struct kv_dump_request){.flags = body[DUMP_OFFSET_FLAGS],
+						.applied = kv_take_u64(body + DUMP_OFFSET_APPLIED),
+						.key = body + DUMP_OFFSET_KEY,
+						.key_size = size - DUMP_OFFSET_KEY};
 	return true;
 }
 
@@ -86,7 +113,7 @@ bool kv_transfer_decode(const uint8_t *body, size_t size, uint64_t *ret_target)
 
 void kv_reply_encode(uint8_t *body, const struct kv_answer_body *answer)
 {
-	raft_assert(answer->answer <= KV_ANSWER_LOST);
+	raft_assert(answer->answer <= KV_ANSWER_REFUSED);
 	raft_assert(answer->status <= KV_WINDOW_FULL);
 	memset(body, 0, REPLY_OFFSET_NUMBER);
 	body[REPLY_OFFSET_ANSWER] = answer->answer;
@@ -100,7 +127,7 @@ bool kv_reply_decode(const uint8_t *body, size_t size, struct kv_answer_body *re
 {
 	if (size < REPLY_OFFSET_DATA || size > KV_FRAME_SIZE_MAX)
 		return false;
-	if (body[REPLY_OFFSET_ANSWER] > KV_ANSWER_LOST || body[REPLY_OFFSET_STATUS] > KV_WINDOW_FULL)
+	if (body[REPLY_OFFSET_ANSWER] > KV_ANSWER_REFUSED || body[REPLY_OFFSET_STATUS] > KV_WINDOW_FULL)
 		return false;
 	if (!kv_all_zero(body + REPLY_OFFSET_RESERVED, REPLY_OFFSET_NUMBER - REPLY_OFFSET_RESERVED))
 		return false;

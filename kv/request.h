@@ -37,11 +37,17 @@ enum kv_request_type {
 	KV_REQUEST_GET = 2,	/* body: flags u8 (KV_GET_STALE), 7 zero bytes, key */
 	KV_REQUEST_STATUS = 3,	/* body: empty. Reply: KV_ANSWER_OK with an encoded kv_member_status */
 	KV_REQUEST_DUMP =
-		4, /* body: flags u8 (KV_DUMP_AFTER: start after the key, not at it), 7 zero, key to start from. Of
-				  * this member's applied state. Reply: KV_ANSWER_OK with an encoded page */
+		4, /* body: flags u8 (KV_DUMP_AFTER: start after the key, not at it), 7 zero, applied u64 (of the first
+				  * page; 0: this is the first), key to start from. Of this member's state. Reply:
+				  * KV_ANSWER_OK with an encoded page; _NOT_FOUND: that state is gone, begin anew */
 	KV_REQUEST_LOG = 5, /* body: first index u64, max entries u32, 4 zero. Reply: KV_ANSWER_OK with log entries */
 	KV_REQUEST_TRANSFER = 6, /* body: target member u64 (0: the best). KV_ANSWER_OK when the hand-over has begun */
 	KV_REQUEST_LEADER = 7,	 /* body: empty. Who leads? KV_ANSWER_OK, or KV_ANSWER_NOT_LEADER with the hint */
+	KV_REQUEST_MEMBERS = 8,	 /* body: empty. Reply: KV_ANSWER_OK with an encoded kv_membership (admin.h) */
+	KV_REQUEST_CHANGE = 9,	 /* body: an encoded kv_change (admin.h) */
+	KV_REQUEST_BOOTSTRAP = 10, /* body: empty. Found the cluster on this member: KV_ANSWER_OK or _REFUSED */
+	KV_REQUEST_SNAPSHOT = 11,  /* body: empty. Take a snapshot now: KV_ANSWER_OK when it has begun */
+	KV_REQUEST_BACKUP = 12,	   /* body: an encoded kv_backup_request (admin.h) */
 };
 #define KV_GET_STALE 1u
 #define KV_DUMP_AFTER 1u
@@ -57,6 +63,7 @@ enum kv_answer {
 	KV_ANSWER_BAD_REQUEST = 6, /* definite: malformed, too big, unknown type; trying again is useless */
 	KV_ANSWER_DISK_FULL = 7,   /* definite: nothing was appended */
 	KV_ANSWER_LOST = 8,	   /* definite: a read whose leader lost its leadership; try again */
+	KV_ANSWER_REFUSED = 9,	   /* definite: this cannot be done now; data says why and what to do */
 };
 
 /* Writing a frame: reserve the header, add items, finish. The builder owns its buffer, which grows up to
@@ -108,7 +115,15 @@ bool kv_frame_next(struct kv_frame_reader *reader, struct kv_frame_item *ret_ite
 #define KV_GET_BODY_SIZE(key_size) (8u + (uint32_t)(key_size))
 void kv_get_encode(uint8_t *body, uint8_t flags, const uint8_t *key, size_t key_size);
 bool kv_get_decode(const uint8_t *body, size_t size, uint8_t *ret_flags, const uint8_t **ret_key, size_t *ret_key_size);
-/* KV_REQUEST_DUMP uses the same body as GET, with an empty key allowed. */
+struct kv_dump_request {
+	uint8_t flags;
+	uint64_t applied; /* of the page before; 0: this is the first */
+	const uint8_t *key;
+	size_t key_size; /* may be 0 */
+};
+#define KV_DUMP_BODY_SIZE(key_size) (16u + (uint32_t)(key_size))
+void kv_dump_encode(uint8_t *body, const struct kv_dump_request *request);
+bool kv_dump_decode(const uint8_t *body, size_t size, struct kv_dump_request *ret_request);
 #define KV_LOG_BODY_SIZE 16u
 void kv_log_encode(uint8_t *body, uint64_t first_index, uint32_t max_entries);
 bool kv_log_decode(const uint8_t *body, size_t size, uint64_t *ret_first_index, uint32_t *ret_max_entries);
@@ -163,7 +178,12 @@ struct kv_member_status {
 	uint64_t entries_proposed; /* since start */
 	uint64_t reads;		   /* linearizable reads answered since start */
 	uint64_t elections;	   /* campaigns started by this member since start */
+	/* The state after all entries before this index, a multiple of KV_MARK_ENTRIES: members that are never asked at the
+	 * same index pass the same marks. 0: none since the start. */
+	uint64_t mark_index;
+	uint64_t mark_hash;
 };
+#define KV_MARK_ENTRIES 4096u
 #define KV_STATUS_SIZE (sizeof(struct kv_member_status))
 void kv_status_encode(uint8_t *data, const struct kv_member_status *status); /* KV_STATUS_SIZE bytes */
 /* Shorter data (an older member) leaves the rest zero; longer (newer) is cut. False: not a multiple of 8 or empty. */

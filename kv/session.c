@@ -11,16 +11,11 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-#define RING_CAPACITY_MIN 16u
 #define SLOTS_CAPACITY_MIN 16u
 /* What the allocator adds to a block, estimated. */
 #define CHUNK_OVERHEAD 8u
 /* Keeps a session's hash apart from that of a record with the same bytes. */
 #define HASH_SEED 1u
-
-_Static_assert((KV_SESSION_WINDOW & (KV_SESSION_WINDOW - 1)) == 0, "a ring doubles until it is the window");
-_Static_assert(KV_SESSION_WINDOW >= RING_CAPACITY_MIN, "the smallest ring is not above the window");
-_Static_assert(KV_WINDOW_FULL <= UINT8_MAX, "a status fits eight bits of a kept reply");
 
 /* The hash --------------------------------------------------------------------------------------------- */
 
@@ -50,64 +45,60 @@ static uint64_t kept_replies(const struct kv_session *session)
 	return session->last + 1 - session->acknowledged;
 }
 
-static uint64_t *reply_at(const struct kv_session *session, uint64_t sequence)
+static uint32_t ring_capacity(const struct kv_session *session)
 {
-	raft_assert(session->capacity > 0);
-	return &session->replies[sequence & (session->capacity - 1)];
+	return session->ring == NULL ? 0 : session->ring->capacity;
 }
 
-static void resize_ring(struct kv_sessions *sessions, struct kv_session *session, uint32_t capacity)
+/* Gives the session a ring that nobody else holds, with the replies that are kept. */
+static void replace_ring(struct kv_sessions *sessions, struct kv_session *session, uint32_t capacity)
 {
-	struct kv_session resized = *session;
+	struct kv_ring *ring = kv_ring_alloc(capacity);
 
+	raft_assert(ring != NULL);
 	raft_assert(capacity >= kept_replies(session));
-	raft_assert(capacity <= KV_SESSION_WINDOW);
-	resized.capacity = capacity;
-	resized.replies = malloc(capacity * sizeof(resized.replies[0]));
-	raft_assert(resized.replies != NULL);
 	for (uint64_t i = session->acknowledged; i <= session->last; i++)
-		*reply_at(&resized, i) = *reply_at(session, i);
-	free(session->replies);
-	session->replies = resized.replies;
-	sessions->memory += (uint64_t)capacity * sizeof(resized.replies[0]);
-	sessions->memory -= (uint64_t)session->capacity * sizeof(resized.replies[0]);
-	session->capacity = capacity;
+		*kv_ring_at(ring, i) = *kv_ring_at(session->ring, i);
+	sessions->memory += kv_ring_memory(ring);
+	sessions->memory -= kv_ring_memory(session->ring);
+	kv_ring_unref(session->ring);
+	session->ring = ring;
 }
 
 static void keep_reply(struct kv_sessions *sessions, struct kv_session *session, const struct kv_reply *reply)
 {
-	raft_assert(reply->revision <= KV_REVISION_MAX);
-	if (kept_replies(session) == session->capacity)
-		resize_ring(sessions, session, session->capacity == 0 ? RING_CAPACITY_MIN : session->capacity * 2);
+	uint32_t capacity = ring_capacity(session);
+
+	if (kept_replies(session) == capacity)
+		replace_ring(sessions, session, kv_ring_capacity_for(kept_replies(session) + 1));
+	else if (!kv_is_only_reference(&session->ring->references))
+		replace_ring(sessions, session, capacity);
 	session->last++;
-	*reply_at(session, session->last) = reply->revision << 8 | reply->status;
+	*kv_ring_at(session->ring, session->last) = kv_kept_pack(reply);
 }
 
 static struct kv_reply kept_reply(const struct kv_session *session, uint64_t sequence)
 {
-	uint64_t packed;
-
 	raft_assert(sequence >= session->acknowledged);
 	raft_assert(sequence <= session->last);
-	packed = *reply_at(session, sequence);
-	return (struct kv_reply){.status = (uint8_t)packed, .revision = packed >> 8};
+	return kv_kept_unpack(*kv_ring_at(session->ring, sequence));
 }
 
 /* A client cannot have replies that do not exist yet. A ring that a burst has made big shrinks, but never so far that
  * it had to grow again at once. */
 static void release_replies(struct kv_sessions *sessions, struct kv_session *session, uint64_t acknowledged)
 {
-	uint32_t capacity = session->capacity;
+	uint32_t capacity = ring_capacity(session);
 
 	if (acknowledged > session->last + 1)
 		acknowledged = session->last + 1;
 	if (acknowledged <= session->acknowledged)
 		return;
 	session->acknowledged = acknowledged;
-	while (capacity > RING_CAPACITY_MIN && kept_replies(session) <= capacity / 8)
+	while (capacity > KV_RING_CAPACITY_MIN && kept_replies(session) <= capacity / 8)
 		capacity /= 2;
-	if (capacity < session->capacity)
-		resize_ring(sessions, session, capacity);
+	if (capacity < ring_capacity(session))
+		replace_ring(sessions, session, capacity);
 }
 
 /* Order of use --------------------------------------------------------------------------------------------- */
@@ -178,8 +169,8 @@ static struct kv_session *find(const struct kv_sessions *sessions, uint64_t id)
 
 static void session_free(struct kv_sessions *sessions, struct kv_session *session)
 {
-	sessions->memory -= sizeof(*session) + CHUNK_OVERHEAD + session->capacity * sizeof(session->replies[0]);
-	free(session->replies);
+	sessions->memory -= sizeof(*session) + CHUNK_OVERHEAD + kv_ring_memory(session->ring);
+	kv_ring_unref(session->ring);
 	free(session);
 }
 
@@ -197,16 +188,18 @@ static void expire(struct kv_sessions *sessions, struct kv_session *session)
 	session_free(sessions, session);
 }
 
-static void grow_slots(struct kv_sessions *sessions)
+static bool grow_slots(struct kv_sessions *sessions)
 {
 	uint32_t capacity = sessions->capacity == 0 ? SLOTS_CAPACITY_MIN : sessions->capacity * 2;
 	struct kv_session_slot *slots = realloc(sessions->slots, capacity * sizeof(slots[0]));
 
-	raft_assert(slots != NULL);
 	raft_assert(capacity <= KV_SESSIONS_MAX * 2);
+	if (slots == NULL)
+		return false;
 	sessions->memory += (capacity - sessions->capacity) * sizeof(slots[0]);
 	sessions->slots = slots;
 	sessions->capacity = capacity;
+	return true;
 }
 
 void kv_sessions_init(struct kv_sessions *sessions)
@@ -222,23 +215,71 @@ void kv_sessions_fini(struct kv_sessions *sessions)
 	kv_sessions_init(sessions);
 }
 
-void kv_sessions_register(struct kv_sessions *sessions, uint64_t index)
+bool kv_sessions_know(const struct kv_sessions *sessions, uint64_t id)
+{
+	return find(sessions, id) != NULL;
+}
+
+bool kv_sessions_restore(struct kv_sessions *sessions, const struct kv_session_image *image)
 {
 	struct kv_session *session;
+	uint32_t slot = slot_of(sessions, image->id);
+
+	raft_assert(sessions->count < KV_SESSIONS_MAX);
+	raft_assert(slot == sessions->count || sessions->slots[slot].id != image->id);
+	raft_assert(sessions->newest == NULL || sessions->newest->used < image->used);
+	if (sessions->count == sessions->capacity && !grow_slots(sessions))
+		return false;
+	session = malloc(sizeof(*session));
+	if (session == NULL)
+		return false;
+	*session = (struct kv_session){.id = image->id,
+				       .last = image->last,
+				       .acknowledged = image->acknowledged,
+				       .used = image->used,
+				       .ring = image->ring};
+	sessions->memory += sizeof(*session) + CHUNK_OVERHEAD + kv_ring_memory(session->ring);
+	memmove(sessions->slots + slot + 1, sessions->slots + slot,
+		(sessions->count - slot) * sizeof(sessions->slots[0]));
+	sessions->slots[slot] = (struct kv_session_slot){.id = session->id, .session = session};
+	sessions->count++;
+	link_newest(sessions, session);
+	update_hash(sessions, session);
+	return true;
+}
+
+void kv_sessions_register(struct kv_sessions *sessions, uint64_t index)
+{
+	bool restored;
 
 	raft_assert(index > 0);
 	raft_assert(sessions->count == 0 || sessions->slots[sessions->count - 1].id < index);
 	if (sessions->count == KV_SESSIONS_MAX)
 		expire(sessions, sessions->oldest);
-	if (sessions->count == sessions->capacity)
-		grow_slots(sessions);
-	session = malloc(sizeof(*session));
-	raft_assert(session != NULL);
-	*session = (struct kv_session){.id = index, .acknowledged = 1, .used = index};
-	sessions->memory += sizeof(*session) + CHUNK_OVERHEAD;
-	sessions->slots[sessions->count++] = (struct kv_session_slot){.id = index, .session = session};
-	link_newest(sessions, session);
-	update_hash(sessions, session);
+	restored = kv_sessions_restore(sessions,
+				       &(struct kv_session_image){.id = index, .acknowledged = 1, .used = index});
+	raft_assert(restored);
+}
+
+void kv_sessions_copy(const struct kv_sessions *sessions, struct kv_session_image *images)
+{
+	uint32_t i = 0;
+
+	for (const struct kv_session *session = sessions->oldest; session != NULL; session = session->newer, i++) {
+		images[i] = (struct kv_session_image){.id = session->id,
+						      .last = session->last,
+						      .acknowledged = session->acknowledged,
+						      .used = session->used};
+		if (kept_replies(session) > 0)
+			images[i].ring = kv_ring_ref(session->ring);
+	}
+	raft_assert(i == sessions->count);
+}
+
+void kv_session_images_drop(struct kv_session_image *images, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		kv_ring_unref(images[i].ring);
 }
 
 /* The life of a request ---------------------------------------------------------------------------------- */
@@ -274,7 +315,7 @@ bool kv_sessions_admit(struct kv_sessions *sessions, uint64_t index, const struc
 void kv_sessions_complete(struct kv_sessions *sessions, struct kv_session *session, const struct kv_reply *reply)
 {
 	raft_assert(kept_replies(session) < KV_SESSION_WINDOW);
-	raft_assert(reply->status == KV_OK || reply->status == KV_NOT_FOUND || reply->status == KV_CAS_MISMATCH);
+	raft_assert(kv_is_kept_status(reply->status));
 	keep_reply(sessions, session, reply);
 	update_hash(sessions, session);
 }
@@ -290,9 +331,9 @@ void kv_sessions_check(const struct kv_sessions *sessions)
 		raft_assert(session->id == sessions->slots[i].id);
 		raft_assert(i == 0 || sessions->slots[i - 1].id < session->id);
 		raft_assert(session->used >= session->id);
-		raft_assert(kept_replies(session) <= session->capacity);
+		raft_assert(kept_replies(session) <= ring_capacity(session));
 		hash += session_hash(session);
-		memory += sizeof(*session) + CHUNK_OVERHEAD + session->capacity * sizeof(session->replies[0]);
+		memory += sizeof(*session) + CHUNK_OVERHEAD + kv_ring_memory(session->ring);
 	}
 	for (const struct kv_session *i = sessions->oldest; i != NULL; i = i->newer, by_use++) {
 		raft_assert(by_use < sessions->count);

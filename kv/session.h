@@ -10,6 +10,7 @@
 #ifndef KV_SESSION_H
 #define KV_SESSION_H
 
+#include "kv/ring.h"
 #include "kv/store.h"
 
 struct kv_session {
@@ -18,8 +19,7 @@ struct kv_session {
 	uint64_t acknowledged;		  /* replies from here to `last` are kept; at most last + 1 */
 	uint64_t used;			  /* index of the last entry that named this session */
 	uint64_t hash;			  /* this session's part of kv_sessions.hash */
-	uint64_t *replies;		  /* ring, indexed by sequence number; each is revision << 8 | status */
-	uint32_t capacity;		  /* of the ring: 0 or a power of 2 */
+	struct kv_ring *ring;		  /* the kept replies; NULL: none was kept yet */
 	struct kv_session *older, *newer; /* by use */
 };
 
@@ -35,9 +35,6 @@ struct kv_sessions {
 	uint64_t memory;		    /* bytes of the heap */
 };
 
-/* A revision is kept in 56 bits: at ten million entries a second that is enough for two centuries. */
-#define KV_REVISION_MAX ((UINT64_C(1) << 56) - 1)
-
 void kv_sessions_init(struct kv_sessions *sessions);
 void kv_sessions_fini(struct kv_sessions *sessions);
 
@@ -50,6 +47,30 @@ void kv_sessions_register(struct kv_sessions *sessions, uint64_t index);
 bool kv_sessions_admit(struct kv_sessions *sessions, uint64_t index, const struct kv_command *command,
 		       struct kv_session **ret_session, struct kv_reply *ret_reply);
 void kv_sessions_complete(struct kv_sessions *sessions, struct kv_session *session, const struct kv_reply *reply);
+
+/* What a snapshot keeps of a session. */
+struct kv_session_image {
+	uint64_t id;
+	uint64_t last;
+	uint64_t acknowledged;
+	uint64_t used;
+	struct kv_ring *ring; /* a reference of its own; NULL when no reply is kept */
+};
+static inline uint64_t kv_session_image_kept(const struct kv_session_image *image)
+{
+	return image->last + 1 - image->acknowledged;
+}
+
+/* Fills `sessions->count` images, in the order of use, the oldest first. Copies no reply: a ring is shared until its
+ * session keeps the next one. */
+void kv_sessions_copy(const struct kv_sessions *sessions, struct kv_session_image *images);
+void kv_session_images_drop(struct kv_session_image *images, uint32_t count);
+
+bool kv_sessions_know(const struct kv_sessions *sessions, uint64_t id);
+/* Makes a session of an image, used later than all that are there, and takes over its ring. The id is not known yet
+ * and the table is not full. False: no memory, and nothing was taken. */
+bool kv_sessions_restore(struct kv_sessions *sessions, const struct kv_session_image *image)
+	__attribute__((warn_unused_result));
 
 /* Aborts when the order, the counts or the hash are wrong. For tests. */
 void kv_sessions_check(const struct kv_sessions *sessions);

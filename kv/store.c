@@ -1,30 +1,15 @@
 /*
- * The replicated state machine: applies commands to the tree and the sessions. See store.h.
+ * The replicated state machine: applies commands to the tree and the sessions. See store.h;
+ * snapshots are in snapshot.c.
  *
  * Everything here is a function of the entries applied so far. No clock, no randomness, no address decides anything.
  */
 #include "kv/store.h"
 
 #include "daemon/assert.h"
-#include "kv/session.h"
-#include "kv/tree.h"
+#include "kv/state.h"
 
 #include <stdlib.h>
-
-struct kv_store {
-	struct kv_tree tree;
-	struct kv_sessions sessions;
-	uint64_t hash; /* sum over the records; the sessions keep their own */
-	uint64_t keys;
-	uint64_t key_bytes;
-	uint64_t value_bytes;
-	uint64_t applied;
-};
-
-struct kv_snapshot {
-	struct kv_node *root; /* a reference of our own, or NULL */
-	uint64_t applied;
-};
 
 const char *kv_status_name(uint8_t status)
 {
@@ -70,7 +55,7 @@ struct kv_store *kv_store_free(struct kv_store *store)
 
 /* Applying --------------------------------------------------------------------------------------------- */
 
-/* What the totals contain of a record, taken out before it changes or goes, and put in when it is there. */
+/* Takes a record out of the totals before it changes or goes. */
 static void discount(struct kv_store *store, const struct kv_record *record)
 {
 	raft_assert(store->keys > 0);
@@ -79,14 +64,6 @@ static void discount(struct kv_store *store, const struct kv_record *record)
 	store->key_bytes -= kv_record_key_size(record);
 	store->value_bytes -= kv_record_value_size(record);
 	store->hash -= kv_record_hash(record);
-}
-
-static void count(struct kv_store *store, const struct kv_record *record)
-{
-	store->keys++;
-	store->key_bytes += kv_record_key_size(record);
-	store->value_bytes += kv_record_value_size(record);
-	store->hash += kv_record_hash(record);
 }
 
 static struct kv_reply put_at(struct kv_store *store, struct kv_path *path, uint64_t index,
@@ -98,7 +75,7 @@ static struct kv_reply put_at(struct kv_store *store, struct kv_path *path, uint
 		discount(store, kv_path_record(path));
 	record = kv_tree_put(&store->tree, path, command->key, command->key_size, command->value, command->value_size,
 			     index);
-	count(store, record);
+	kv_store_count(store, record);
 	return (struct kv_reply){.status = KV_OK, .revision = index};
 }
 
@@ -210,56 +187,6 @@ void kv_store_stats(const struct kv_store *store, struct kv_stats *ret_stats)
 	};
 }
 
-/* Snapshots -------------------------------------------------------------------------------------------- */
-
-struct kv_snapshot *kv_store_snapshot(struct kv_store *store)
-{
-	struct kv_snapshot *snapshot = malloc(sizeof(*snapshot));
-
-	if (snapshot == NULL)
-		return NULL;
-	snapshot->root = store->tree.root == NULL ? NULL : kv_node_ref(store->tree.root);
-	snapshot->applied = store->applied;
-	return snapshot;
-}
-
-struct kv_snapshot *kv_snapshot_free(struct kv_snapshot *snapshot)
-{
-	if (snapshot != NULL) {
-		kv_node_unref(snapshot->root);
-		free(snapshot);
-	}
-	return NULL;
-}
-
-uint64_t kv_snapshot_applied(const struct kv_snapshot *snapshot)
-{
-	return snapshot->applied;
-}
-
-void kv_snapshot_walk(const struct kv_snapshot *snapshot, const uint8_t *from, size_t from_size, bool after,
-		      bool (*visit)(void *arg, const struct kv_item *item), void *arg)
-{
-	struct kv_path path;
-	bool more;
-
-	kv_tree_seek(snapshot->root, from, from_size, &path);
-	more = after && path.found ? kv_path_next(&path) : kv_path_settle(&path);
-	for (; more; more = kv_path_next(&path)) {
-		const struct kv_record *record = kv_path_record(&path);
-		struct kv_item item = {
-			.key = kv_record_key(record),
-			.key_size = (uint16_t)kv_record_key_size(record),
-			.value = kv_record_value(record),
-			.value_size = kv_record_value_size(record),
-			.revision = kv_record_revision(record),
-		};
-
-		if (!visit(arg, &item))
-			return;
-	}
-}
-
 /* Self-check --------------------------------------------------------------------------------------------- */
 
 static void check_totals(const struct kv_store *store)
@@ -272,7 +199,7 @@ static void check_totals(const struct kv_store *store)
 		const struct kv_record *record = kv_path_record(&path);
 
 		raft_assert(kv_record_revision(record) > 0 && kv_record_revision(record) <= store->applied);
-		count(&totals, record);
+		kv_store_count(&totals, record);
 	}
 	raft_assert(totals.keys == store->keys);
 	raft_assert(totals.key_bytes == store->key_bytes);

@@ -6,8 +6,8 @@
  * is a pure function of the state and its inputs: no clock, no randomness, no addresses, no locale. Two members
  * that applied the same entries have the same state and the same hash.
  *
- * The map is a copy-on-write B+tree with reference-counted nodes: a snapshot is one reference to the root, taken
- * in constant time; a write copies only what a snapshot still holds. A snapshot may be walked on another thread
+ * The map is a copy-on-write B+tree with reference-counted nodes: a snapshot is one reference to the root and a short
+ * copy of the sessions; a write copies only what a snapshot still holds. A snapshot may be walked on another thread
  * while the store goes on (the counts are atomic); everything else belongs to the one thread that owns the store.
  *
  * The revision of a key is the log index of its last change.
@@ -77,9 +77,12 @@ void kv_store_stats(const struct kv_store *store, struct kv_stats *ret_stats);
 
 /* Snapshots and ordered iteration --------------------------------------------------------------------- */
 
-struct kv_snapshot *kv_store_snapshot(struct kv_store *store);	    /* constant time; NULL: no memory */
+/* The whole state as it is now: keys, sessions, applied index, hash. Takes constant time but for a copy of the sessions,
+ * 4096 at most and without what they keep. NULL: no memory. */
+struct kv_snapshot *kv_store_snapshot(struct kv_store *store);
 struct kv_snapshot *kv_snapshot_free(struct kv_snapshot *snapshot); /* from any thread; NULL is fine; returns NULL */
 uint64_t kv_snapshot_applied(const struct kv_snapshot *snapshot);
+uint64_t kv_snapshot_hash(const struct kv_snapshot *snapshot); /* of the store when it was taken */
 
 struct kv_item {
 	const uint8_t *key;

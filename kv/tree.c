@@ -205,19 +205,23 @@ static void record_drop(struct kv_tree *tree, struct kv_record *record)
 	kv_record_unref(record);
 }
 
-/* The shortest key that is above the last one of left and not above the first one of right. */
-static struct kv_record *separator_new(struct kv_tree *tree, const struct kv_record *left,
-				       const struct kv_record *right)
+size_t kv_separator_size(const struct kv_record *left, const struct kv_record *right)
 {
 	const uint8_t *left_key = kv_record_key(left), *right_key = kv_record_key(right);
 	size_t left_size = kv_record_key_size(left), right_size = kv_record_key_size(right), common = 0;
-	struct kv_record *separator;
 
 	while (common < left_size && common < right_size && left_key[common] == right_key[common])
 		common++;
 	raft_assert(common < right_size);
 	raft_assert(common == left_size || left_key[common] < right_key[common]);
-	separator = kv_record_new(right_key, common + 1, NULL, 0, 0);
+	return common + 1;
+}
+
+static struct kv_record *separator_new(struct kv_tree *tree, const struct kv_record *left,
+				       const struct kv_record *right)
+{
+	struct kv_record *separator = kv_record_new(kv_record_key(right), kv_separator_size(left, right), NULL, 0, 0);
+
 	tree->memory += kv_record_memory(separator);
 	return separator;
 }

@@ -45,6 +45,10 @@ const struct kv_record *kv_path_bound_above(const struct kv_path *path, unsigned
 /* How many bytes all keys between the two have in common: the most that a node's skip can be. */
 size_t kv_bounds_common(const struct kv_record *below, const struct kv_record *above);
 
+/* How many bytes of the key of right are the shortest key that is above left and not above right: the separator of two
+ * leaves of which these are the last and the first record. */
+size_t kv_separator_size(const struct kv_record *left, const struct kv_record *right);
+
 /* These use the path of the last seek up; the tree must not have changed since. */
 const struct kv_record *kv_tree_put(struct kv_tree *tree, struct kv_path *path, const uint8_t *key, size_t key_size,
 				    const uint8_t *value, uint32_t value_size, uint64_t revision);

@@ -36,6 +36,8 @@
  * election_timeout_max_ms = 300  ; > election_timeout_min_ms
  * segment_size = 16MiB           ; 4MiB … 1GiB, multiple of 4096
  * log_cache_size = 32MiB         ; 1MiB … 64GiB
+ * snapshot_log_size = 32MiB      ; 64KiB … 64GiB
+ * snapshot_log_percent = 100     ; 10 … 10000
  * log_level = info               ; error, warning, notice, info, debug
  * [bridge]                       ; optional
  * socket = /run/raft/kv.sock
@@ -67,6 +69,8 @@ struct config {
 	uint32_t election_timeout_max_ms;
 	uint32_t segment_size;
 	uint64_t log_cache_size;
+	uint64_t snapshot_log_size;    /* a snapshot is due when the log since the last one is larger than this … */
+	uint32_t snapshot_log_percent; /* … and than this share of the last snapshot's size */
 	enum config_log_level log_level;
 	char bridge_socket[CONFIG_PATH_MAX + 1];
 	uint32_t bridge_socket_mode;

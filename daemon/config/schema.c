@@ -56,6 +56,10 @@ static const struct schema_field fields[] = {
 	 "a size from 4MiB to 1GiB, a multiple of 4096 bytes, written like 4194304, 4096KiB, 16MiB or 1GiB"},
 	{SCHEMA_RAFT, "log_cache_size", FIELD_SIZE64, IN_CONFIG(log_cache_size), MIB, 64 * GIB,
 	 "a size from 1MiB to 64GiB, written like 1048576, 1024KiB, 32MiB or 1GiB"},
+	{SCHEMA_RAFT, "snapshot_log_size", FIELD_SIZE64, IN_CONFIG(snapshot_log_size), 64 * KIB, 64 * GIB,
+	 "a size from 64KiB to 64GiB, written like 65536, 64KiB, 32MiB or 1GiB"},
+	{SCHEMA_RAFT, "snapshot_log_percent", FIELD_NUMBER, IN_CONFIG(snapshot_log_percent), 10, 10000,
+	 "a whole number from 10 to 10000 (percent)"},
 	{SCHEMA_RAFT, "log_level", FIELD_LEVEL, IN_CONFIG(log_level), 0, 0, "error, warning, notice, info or debug"},
 	{SCHEMA_BRIDGE, "socket", FIELD_SOCKET_PATH, IN_CONFIG(bridge_socket), 0, CONFIG_SOCKET_PATH_MAX, NULL},
 	{SCHEMA_BRIDGE, "socket_mode", FIELD_OCTAL, IN_CONFIG(bridge_socket_mode), 0, 0777,
@@ -234,6 +238,8 @@ void schema_set_defaults(struct config *config)
 	config->election_timeout_max_ms = 300;
 	config->segment_size = 16 * MIB;
 	config->log_cache_size = 32 * MIB;
+	config->snapshot_log_size = 32 * MIB;
+	config->snapshot_log_percent = 100;
 	config->log_level = CONFIG_LOG_INFO;
 	memcpy(config->bridge_socket, socket, sizeof(socket));
 	config->bridge_socket_mode = 0660;

@@ -1,6 +1,6 @@
 /*
- * Refuses messages that no correct member sends, before they change anything: from strangers, with numbers that
- * cannot be, or that contradict what is committed. Bytes from the network end here (DESIGN.md, rule 8: no
+ * Refuses messages that no correct member sends, before they change anything: from nobody, with numbers that
+ * cannot be, with configurations that are none, or that contradict what is committed. Bytes from the network end here (DESIGN.md, rule 8: no
  * input can crash a process), so nothing in this file asserts on what a message says.
  */
 #include "internal.h"
@@ -56,6 +56,47 @@ static bool contradicts_committed(const struct raft *core, const struct raft_mes
 	return known < message->append.n_entries && prev + known + 1 <= core->commit;
 }
 
+static bool has_config(const struct raft_message *message)
+{
+	for (uint32_t i = 0; i < message->append.n_entries; i++)
+		if (message->append.entries[i].type == RAFT_ENTRY_CONFIG)
+			return true;
+	return false;
+}
+
+/* Configurations that are not here yet: well formed, and each one step from the one before. In a message that does not
+ * fit they are not looked at: it will be refused, and the step may lead from one that is missing here. */
+static bool check_configs(const struct raft *core, const struct raft_message *message)
+{
+	const struct raft_config_record *record;
+	const struct raft_config *before;
+	struct raft_config configs[2];
+	unsigned next = 0;
+	uint32_t known;
+
+	if (!has_config(message))
+		return true;
+	if (message->append.prev_index >= core->log.base_index &&
+	    raft_log_term_at(&core->log, message->append.prev_index) != message->append.prev_term)
+		return true;
+	known = raft_count_known(&core->log, message);
+	record = raft_configs_at(&core->configs, message->append.prev_index + known);
+	before = record ? &record->config : NULL;
+	for (uint32_t i = known; i < message->append.n_entries; i++) {
+		const struct raft_entry *entry = &message->append.entries[i];
+
+		if (entry->type != RAFT_ENTRY_CONFIG)
+			continue;
+		if (!entry->data || raft_config_decode(entry->data, entry->size, &configs[next]) != RAFT_CONFIG_OK)
+			return false;
+		if (before && raft_config_step_problem(before, &configs[next]))
+			return false;
+		before = &configs[next];
+		next = 1 - next;
+	}
+	return true;
+}
+
 static bool check_append(const struct raft *core, const struct raft_message *message)
 {
 	uint64_t prev = message->append.prev_index;
@@ -68,6 +109,8 @@ static bool check_append(const struct raft *core, const struct raft_message *mes
 		return false;
 	if (message->term < core->hard.term)
 		return true; /* stale: its contents do not matter */
+	if (!check_configs(core, message))
+		return false;
 	if (message->term == core->hard.term) {
 		if (core->role == RAFT_LEADER)
 			return false; /* two leaders in one term */
@@ -111,7 +154,8 @@ int raft_check_message(const struct raft *core, const struct raft_message *messa
 	bool good = false;
 
 	raft_assert(core->started);
-	if (message->to != core->options.id || !raft_find_peer_const(core, message->from))
+	/* Whoever is not in the configuration may be in a newer one: membership.c. */
+	if (message->to != core->options.id || message->from == core->options.id || message->from == RAFT_NO_MEMBER)
 		return RAFT_E_INVALID;
 	if (message->term > RAFT_NUMBER_MAX)
 		return RAFT_E_INVALID;

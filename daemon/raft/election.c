@@ -7,6 +7,7 @@
  *                 (dissertation, section 4.2.3), unless the leader itself asked for the election.
  *   CheckQuorum   a leader that hears no quorum stops leading (leader.c), so that stickiness always ends.
  * Whoever refuses says its own term: a member behind in terms catches up, one ahead is not ignored for ever.
+ * Candidates that this member's configuration does not name are judged like all others (membership.c says why).
  *
  * Must not know: how entries are replicated.
  */
@@ -45,6 +46,7 @@ static void step_down(struct raft *core, uint64_t new_term)
 	raft_assert(new_term >= core->hard.term);
 	raft_trace(core, RAFT_TRACE_STEP_DOWN, core->hard.term, new_term);
 	raft_reads_fail(core);
+	raft_forget_leaving(core);
 	core->transfer.target = RAFT_NO_MEMBER;
 	raft_reset_election_timer(core);
 }
@@ -59,7 +61,7 @@ void raft_become_follower(struct raft *core, uint64_t term)
 	forget_term(core);
 	if (term > core->hard.term)
 		raft_set_hard_state(core, term, RAFT_NO_MEMBER);
-	core->role = core->self_voter ? RAFT_FOLLOWER : RAFT_LEARNER;
+	core->role = raft_may_campaign(core) ? RAFT_FOLLOWER : RAFT_LEARNER;
 	raft_assert(core->leader == RAFT_NO_MEMBER);
 }
 
@@ -111,7 +113,7 @@ static void clear_ballots(struct raft *core)
 static void ask_for_votes(struct raft *core)
 {
 	raft_assert(core->role == RAFT_PRE_CANDIDATE || core->role == RAFT_CANDIDATE);
-	raft_assert(core->self_voter);
+	raft_assert(raft_may_campaign(core));
 	for (unsigned i = 0; i < core->n_peers; i++)
 		core->peers[i].vote_request_due = core->peers[i].voter;
 }
@@ -120,7 +122,7 @@ static void ask_for_votes(struct raft *core)
  * for could vote twice in its term. */
 void raft_campaign(struct raft *core, bool transfer)
 {
-	raft_assert(core->self_voter && core->role != RAFT_LEADER);
+	raft_assert(raft_may_campaign(core) && core->role != RAFT_LEADER);
 	raft_assert(!core->disk_stalled);
 	forget_term(core);
 	raft_set_hard_state(core, core->hard.term + 1, core->options.id);
@@ -132,7 +134,7 @@ void raft_campaign(struct raft *core, bool transfer)
 
 static void pre_campaign(struct raft *core)
 {
-	raft_assert(core->self_voter && core->role != RAFT_LEADER);
+	raft_assert(raft_may_campaign(core) && core->role != RAFT_LEADER);
 	raft_assert(raft_hard_durable(core));
 	core->role = RAFT_PRE_CANDIDATE;
 	core->leader = RAFT_NO_MEMBER;
@@ -140,7 +142,7 @@ static void pre_campaign(struct raft *core)
 	clear_ballots(core);
 	raft_trace(core, RAFT_TRACE_PRE_CANDIDATE, core->hard.term + 1, 0);
 	raft_reset_election_timer(core);
-	if (raft_quorum(core) == 1)
+	if (raft_leads_alone(core))
 		raft_campaign(core, false);
 	else
 		ask_for_votes(core);
@@ -152,7 +154,7 @@ void raft_on_election_timeout(struct raft *core)
 {
 	raft_assert(core->role != RAFT_LEADER);
 	raft_assert(core->now_us >= core->election_deadline_us);
-	if (!core->self_voter) {
+	if (!raft_may_campaign(core)) {
 		core->leader = RAFT_NO_MEMBER;
 		core->election_deadline_us = UINT64_MAX; /* until a leader is heard again */
 	} else if (core->disk_stalled || !raft_hard_durable(core)) {
@@ -177,7 +179,7 @@ static bool log_is_up_to_date(const struct raft *core, const struct raft_message
 
 static bool may_grant(const struct raft *core, const struct raft_message *message)
 {
-	if (!core->self_voter || !log_is_up_to_date(core, message))
+	if (!raft_may_vote(core) || !log_is_up_to_date(core, message))
 		return false;
 	if (raft_is_sticky(core) && !message->vote_request.transfer)
 		return false;
@@ -194,14 +196,14 @@ static void grant_pre_vote(struct raft *core)
 	uint64_t heartbeat_us = core->options.heartbeat_us;
 	uint64_t later = core->now_us + heartbeat_us / 2 + raft_random_below(core, heartbeat_us / 2 + 1);
 
-	raft_assert(core->role != RAFT_LEADER && core->role != RAFT_LEARNER);
+	raft_assert(core->role != RAFT_LEADER);
 	if (core->role == RAFT_FOLLOWER && later > core->election_deadline_us)
 		core->election_deadline_us = later;
 }
 
 static void grant(struct raft *core, uint64_t candidate)
 {
-	raft_assert(core->role != RAFT_LEADER && core->role != RAFT_LEARNER);
+	raft_assert(core->role != RAFT_LEADER && raft_may_vote(core));
 	raft_assert(core->hard.vote == RAFT_NO_MEMBER || core->hard.vote == candidate);
 	if (core->role == RAFT_PRE_CANDIDATE)
 		raft_become_follower(core, core->hard.term); /* somebody is ahead of it */
@@ -256,11 +258,11 @@ static void tally(struct raft *core)
 {
 	unsigned granted = count_ballots(core, RAFT_BALLOT_GRANTED);
 	unsigned refused = count_ballots(core, RAFT_BALLOT_REFUSED);
-	unsigned quorum = raft_quorum(core);
+	unsigned own = core->self_voter ? 1 : 0; /* one that is being removed does not count itself */
 
 	raft_assert(core->role == RAFT_PRE_CANDIDATE || core->own_vote);
-	raft_assert(granted + refused < core->n_voters);
-	if (granted + 1 >= quorum) {
+	raft_assert(granted + refused + own <= core->n_voters);
+	if (granted + own >= raft_quorum(core)) {
 		if (core->role == RAFT_PRE_CANDIDATE)
 			raft_campaign(core, false);
 		else

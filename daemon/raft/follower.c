@@ -13,6 +13,8 @@ static uint64_t acknowledged(const struct raft *core)
 {
 	uint64_t verified = core->following.verified;
 
+	if (core->writes.durable_seq < core->writes.reset_seq)
+		return 0; /* a crash would bring the log before the snapshot back */
 	return verified < core->writes.durable_index ? verified : core->writes.durable_index;
 }
 
@@ -35,6 +37,20 @@ static void reject(struct raft *core, uint64_t prev_index)
 	raft_assert(following->reject_conflict_index <= prev_index);
 }
 
+/* The newest entry of the log may be a configuration. check.c has looked at its bytes. */
+static bool store_config(struct raft *core, const struct raft_entry *entry)
+{
+	struct raft_config config;
+	int r;
+
+	if (entry->type != RAFT_ENTRY_CONFIG)
+		return false;
+	r = raft_config_decode(entry->data, entry->size, &config);
+	raft_assert(r == RAFT_CONFIG_OK);
+	raft_configs_push(&core->configs, core->log.last_index, &config);
+	return true;
+}
+
 /* Appends what is not here yet; removes a conflicting suffix first, and nothing that agrees: an old message that
  * was overtaken must not undo a newer one. */
 static void store(struct raft *core, const struct raft_message *message)
@@ -42,18 +58,25 @@ static void store(struct raft *core, const struct raft_message *message)
 	uint64_t prev = message->append.prev_index;
 	uint32_t known = raft_count_known(&core->log, message);
 	uint64_t first = prev + known + 1;
+	bool config_changed = false;
 
 	raft_assert(first > core->log.base_index);
 	raft_assert(known <= message->append.n_entries);
 	if (known == message->append.n_entries)
 		return;
-	if (first <= core->log.last_index)
+	if (first <= core->log.last_index) {
 		raft_write_truncate(core, first);
+		config_changed = raft_configs_truncate(&core->configs, first);
+	}
 	raft_assert(first == core->log.last_index + 1);
-	for (uint32_t i = known; i < message->append.n_entries; i++)
+	for (uint32_t i = known; i < message->append.n_entries; i++) {
 		raft_log_append(&core->log, message->append.entries[i].term, message->append.entries[i].size);
+		config_changed |= store_config(core, &message->append.entries[i]);
+	}
 	raft_write_entries(core, first, core->log.last_index);
 	core->out->write.skip = known;
+	if (config_changed)
+		raft_adopt_config(core);
 }
 
 static void accept(struct raft *core, const struct raft_message *message, bool new_round)

@@ -12,20 +12,32 @@
 
 #include "../assert.h"
 
-#define RAFT_WRITES_MAX 64u	     /* writes told apart while under way; more are merged */
-#define RAFT_APPENDS_PER_STEP 8u     /* messages with entries to one peer in one step */
-#define RAFT_BATCH_ENTRIES_MAX 8192u /* entries in one message, below the limit of the wire */
+#define RAFT_WRITES_MAX 64u		       /* writes told apart while under way; more are merged */
+#define RAFT_APPENDS_PER_STEP 8u	       /* messages with entries to one peer in one step */
+#define RAFT_BATCH_ENTRIES_MAX 8192u	       /* entries in one message, below the limit of the wire */
+#define RAFT_PEERS_MAX (RAFT_MEMBERS_MAX + 9u) /* members, and others that are answered */
 #define RAFT_MESSAGES_PER_PEER (RAFT_APPENDS_PER_STEP + 5u)
-#define RAFT_MESSAGES_MAX (RAFT_MEMBERS_MAX * RAFT_MESSAGES_PER_PEER)
+#define RAFT_MESSAGES_MAX (RAFT_PEERS_MAX * RAFT_MESSAGES_PER_PEER)
 #define RAFT_NUMBER_MAX (UINT64_MAX / 4) /* terms and indexes from others above this are nonsense */
 
 enum raft_ballot { RAFT_BALLOT_NONE, RAFT_BALLOT_GRANTED, RAFT_BALLOT_REFUSED };
 
-/* Another member, as this one sees it. */
+enum raft_peer_kind {
+	RAFT_PEER_FREE,	    /* the slot holds nobody */
+	RAFT_PEER_STRANGER, /* not in the configuration, but it spoke and is answered (dissertation, section 4.1) */
+	RAFT_PEER_LEAVING,  /* this leader removed it: the log goes on to it for a while, so that it learns of that */
+	RAFT_PEER_MEMBER,   /* in the configuration in force */
+};
+
+/* Another member, as this one sees it. It keeps its slot as long as it is of any interest, so pointers to it survive a
+ * change of the configuration. */
 struct raft_peer {
 	uint64_t id;
-	bool voter;
-	uint64_t last_contact_us; /* any message */
+	enum raft_peer_kind kind;
+	enum raft_member_role member_role; /* of a member */
+	uint64_t incarnation;		   /* of a member, as the configuration names it; 0: not known */
+	bool voter;			   /* a member that votes */
+	uint64_t last_contact_us;	   /* any message */
 
 	/* While this member leads (paper, figure 2: volatile state on leaders). */
 	uint64_t match;
@@ -37,6 +49,11 @@ struct raft_peer {
 	bool probing;		/* next is a guess: one message, then wait for the answer */
 	bool probe_outstanding; /* that message was sent */
 	bool heartbeat_due;
+	bool snapshot;	   /* needs entries that are compacted away: heartbeats only, from the base on */
+	uint64_t leave_us; /* leaving: when the log no longer goes to it; UINT64_MAX: its removal is not committed */
+	bool caught_up;	   /* a round of catching up was short (dissertation, section 4.2.1) */
+	uint64_t round_target; /* … the last index when the round began, 0: none has begun */
+	uint64_t round_start_us;
 
 	/* While this member campaigns. */
 	enum raft_ballot ballot;
@@ -57,6 +74,7 @@ struct raft_writes {
 	uint64_t seq;	      /* newest write handed out */
 	uint64_t durable_seq; /* newest write known to be durable */
 	uint64_t hard_seq;    /* newest write that changed the hard state */
+	uint64_t reset_seq;   /* newest write that begins the log anew: nothing is acknowledged before it is durable */
 	uint64_t durable_index;
 	unsigned head;
 	unsigned n;
@@ -100,14 +118,31 @@ struct raft_transfer {
 	uint64_t timeout_now_due; /* send it in this step, whatever the role: a leader with a stalled disk */
 };
 
+/* The configurations that the log knows, oldest first: the one as of the base, if there is one, and all after it. The
+ * newest is in force from the moment it is appended, and the one before returns when it is truncated. */
+struct raft_configs {
+	struct raft_config_record {
+		uint64_t index; /* of the entry that holds it; 0: no entry does */
+		struct raft_config config;
+	} * records;
+	size_t n;
+	size_t capacity;
+};
+
 struct raft {
 	struct raft_options options;
-	struct raft_config config;
+	struct raft_configs configs;
 	bool started;
-	bool self_voter;
+	/* Of the configuration in force. */
+	bool self_member; /* this member, under its incarnation, is in it */
+	bool self_voter;  /* … as a voter */
 	unsigned n_voters;
+	bool was_member; /* a committed configuration named this directory once */
+	bool was_named;	 /* one named its id, and no incarnation */
+	bool removed;
 	uint64_t random;
 	uint64_t now_us;
+	bool no_room; /* of the event under way */
 
 	enum raft_role role;
 	struct raft_hard_state hard;
@@ -126,13 +161,15 @@ struct raft {
 	struct raft_following following;
 	struct raft_reads reads;
 	struct raft_transfer transfer;
-	unsigned n_peers;
-	struct raft_peer peers[RAFT_MEMBERS_MAX];
+	unsigned n_peers; /* slots in use, free ones among them */
+	struct raft_peer peers[RAFT_PEERS_MAX];
 
 	struct raft_update *out; /* during a step only */
 	bool hard_dirty;	 /* this step changed term or vote */
 	size_t n_messages;
 	struct raft_message messages[RAFT_MESSAGES_MAX];
+	uint64_t snapshots[RAFT_MEMBERS_MAX]; /* for the update */
+	uint8_t config_bytes[RAFT_CONFIG_SIZE_MAX];
 };
 
 /* raft.c */
@@ -155,6 +192,7 @@ bool raft_hard_durable(const struct raft *core);
 void raft_set_hard_state(struct raft *core, uint64_t term, uint64_t vote);
 void raft_write_entries(struct raft *core, uint64_t first_index, uint64_t last_index);
 void raft_write_truncate(struct raft *core, uint64_t from);
+void raft_write_reset(struct raft *core, uint64_t index, uint64_t term);
 void raft_write_finish(struct raft *core);
 void raft_on_persisted(struct raft *core, uint64_t seq);
 
@@ -173,6 +211,8 @@ void raft_flush_votes(struct raft *core, struct raft_peer *peer);
 
 /* leader.c */
 void raft_lead(struct raft *core);
+void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t next);
+void raft_append_own(struct raft *core, const uint32_t *sizes, uint32_t n);
 void raft_propose(struct raft *core, const uint32_t *sizes, uint32_t n);
 void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
 void raft_leader_tick(struct raft *core);
@@ -180,6 +220,42 @@ uint64_t raft_leader_deadline(const struct raft *core);
 void raft_advance_commit(struct raft *core);
 void raft_flush_leader(struct raft *core);
 uint64_t raft_peer_inflight(const struct raft *core, const struct raft_peer *peer);
+
+/* configs.c */
+int raft_configs_reserve(struct raft_configs *configs, size_t n) __attribute__((warn_unused_result));
+void raft_configs_push(struct raft_configs *configs, uint64_t index, const struct raft_config *config);
+bool raft_configs_truncate(struct raft_configs *configs, uint64_t from);
+void raft_configs_compact(struct raft_configs *configs, uint64_t index);
+void raft_configs_reset(struct raft_configs *configs, uint64_t index, const struct raft_config *config);
+const struct raft_config_record *raft_configs_at(const struct raft_configs *configs, uint64_t index);
+const struct raft_config_record *raft_configs_latest(const struct raft_configs *configs);
+
+/* membership.c */
+bool raft_peer_replicates(const struct raft_peer *peer);
+bool raft_may_campaign(const struct raft *core);
+bool raft_may_vote(const struct raft *core);
+bool raft_leads_alone(const struct raft *core);
+bool raft_config_pending(const struct raft *core);
+struct raft_peer *raft_add_stranger(struct raft *core, uint64_t id);
+void raft_adopt_config(struct raft *core);
+void raft_mark_leaving(struct raft *core);
+void raft_forget_leaving(struct raft *core);
+void raft_settle_membership(struct raft *core);
+
+/* change.c */
+int raft_change_check(const struct raft *core, const struct raft_config *config, uint64_t previous_index)
+	__attribute__((warn_unused_result));
+void raft_change(struct raft *core, const struct raft_config *config);
+int raft_bootstrap_check(const struct raft *core, const struct raft_config *config) __attribute__((warn_unused_result));
+void raft_bootstrap(struct raft *core, const struct raft_config *config);
+void raft_track_catch_up(struct raft *core, struct raft_peer *peer);
+void raft_promote(struct raft *core);
+
+/* snapshot.c */
+int raft_snapshot_check(const struct raft *core, const struct raft_event *event) __attribute__((warn_unused_result));
+void raft_on_snapshot(struct raft *core, const struct raft_event *event);
+void raft_need_snapshot(struct raft *core, struct raft_peer *peer);
+void raft_list_snapshots(struct raft *core);
 
 /* follower.c */
 void raft_on_append(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
@@ -197,6 +273,7 @@ void raft_reads_fail(struct raft *core);
 int raft_transfer_check(const struct raft *core, uint64_t target) __attribute__((warn_unused_result));
 void raft_transfer_start(struct raft *core, uint64_t target);
 void raft_transfer_abort(struct raft *core);
+void raft_hand_over_at_once(struct raft *core);
 void raft_flush_transfer(struct raft *core);
 void raft_on_timeout_now(struct raft *core, const struct raft_message *message);
 void raft_on_peer_down(struct raft *core, uint64_t id);

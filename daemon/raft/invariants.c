@@ -8,6 +8,43 @@
 
 #include <string.h>
 
+static void get_progress(const struct raft *core, const struct raft_peer *peer, struct raft_progress *progress)
+{
+	progress->id = peer->id;
+	progress->incarnation = peer->incarnation;
+	progress->role = peer->member_role;
+	progress->voter = peer->voter;
+	progress->last_contact_us = peer->last_contact_us;
+	if (core->role != RAFT_LEADER)
+		return;
+	progress->match = peer->match;
+	progress->next = peer->next;
+	progress->inflight_bytes = raft_peer_inflight(core, peer);
+	progress->probing = peer->probing;
+	progress->snapshot = peer->snapshot;
+	progress->caught_up = peer->caught_up;
+}
+
+static void get_membership(const struct raft *core, struct raft_status *status)
+{
+	const struct raft_config_record *latest = raft_configs_latest(&core->configs);
+
+	status->config_pending = raft_config_pending(core);
+	status->member = core->self_member;
+	status->self_voter = core->self_voter;
+	status->removed = core->removed;
+	status->n_voters = core->n_voters;
+	if (!latest)
+		return;
+	status->config_index = latest->index;
+	for (unsigned i = 0; i < latest->config.n_members; i++) {
+		const struct raft_peer *peer = raft_find_peer_const(core, latest->config.members[i].id);
+
+		if (peer)
+			get_progress(core, peer, &status->peers[status->n_peers++]);
+	}
+}
+
 void raft_get_status(const struct raft *core, struct raft_status *ret_status)
 {
 	struct raft_status *status = ret_status;
@@ -24,21 +61,7 @@ void raft_get_status(const struct raft *core, struct raft_status *ret_status)
 	status->commit = core->commit;
 	status->transferring = leads && core->transfer.target != RAFT_NO_MEMBER;
 	status->term_committed = leads && core->commit >= core->term_start;
-	status->n_peers = core->n_peers;
-	for (unsigned i = 0; i < core->n_peers; i++) {
-		const struct raft_peer *peer = &core->peers[i];
-		struct raft_progress *progress = &status->peers[i];
-
-		progress->id = peer->id;
-		progress->voter = peer->voter;
-		progress->last_contact_us = peer->last_contact_us;
-		if (!leads)
-			continue;
-		progress->match = peer->match;
-		progress->next = peer->next;
-		progress->inflight_bytes = raft_peer_inflight(core, peer);
-		progress->probing = peer->probing;
-	}
+	get_membership(core, status);
 }
 
 uint64_t raft_term_at(const struct raft *core, uint64_t index)
@@ -95,9 +118,60 @@ static void check_writes(const struct raft *core)
 	raft_assert(writes->n > 0 || writes->durable_index == core->log.last_index);
 }
 
+/* The peer's slot says what the configuration says. */
+static void check_member(const struct raft *core, const struct raft_config_member *member)
+{
+	const struct raft_peer *peer = raft_find_peer_const(core, member->id);
+
+	if (member->id == core->options.id) {
+		raft_assert(!peer);
+		raft_assert(!core->self_voter || member->role == RAFT_MEMBER_VOTER);
+		return;
+	}
+	raft_assert(peer && peer->kind == RAFT_PEER_MEMBER);
+	raft_assert(peer->voter == (member->role == RAFT_MEMBER_VOTER));
+	raft_assert(peer->member_role == member->role && peer->incarnation == member->incarnation);
+}
+
+static void check_configs(const struct raft *core)
+{
+	const struct raft_configs *configs = &core->configs;
+	unsigned n_members = 0;
+
+	raft_assert(configs->n <= configs->capacity);
+	for (size_t i = 0; i < configs->n; i++) {
+		const struct raft_config_record *record = &configs->records[i];
+
+		raft_assert(record->index <= core->log.last_index);
+		raft_assert(!raft_config_problem(&record->config));
+		if (i == 0)
+			continue;
+		raft_assert(record->index > core->log.base_index && record->index > record[-1].index);
+		raft_assert(!raft_config_step_problem(&record[-1].config, &record->config));
+	}
+	/* A leader changes only what is committed; what it found in its log is a matter of those before. */
+	if (core->role == RAFT_LEADER && configs->n >= 2)
+		raft_assert(configs->records[configs->n - 2].index <= core->commit ||
+			    configs->records[configs->n - 1].index < core->term_start);
+	for (unsigned i = 0; i < core->n_peers; i++) {
+		n_members += core->peers[i].kind == RAFT_PEER_MEMBER;
+		raft_assert(core->peers[i].kind == RAFT_PEER_MEMBER || !core->peers[i].voter);
+		raft_assert(core->peers[i].kind != RAFT_PEER_LEAVING || core->role == RAFT_LEADER);
+	}
+	if (configs->n == 0) {
+		raft_assert(n_members == 0 && core->n_voters == 0 && !core->self_member);
+		return;
+	}
+	const struct raft_config *latest = &raft_configs_latest(configs)->config;
+
+	raft_assert(n_members + (raft_config_find(latest, core->options.id) ? 1 : 0) == latest->n_members);
+	for (unsigned i = 0; i < latest->n_members; i++)
+		check_member(core, &latest->members[i]);
+}
+
 static void check_leader(const struct raft *core)
 {
-	raft_assert(core->self_voter && core->leader == core->options.id);
+	raft_assert(raft_may_campaign(core) && core->leader == core->options.id);
 	raft_assert(core->hard.vote == core->options.id && raft_hard_durable(core));
 	raft_assert(core->term_start <= core->log.last_index);
 	raft_assert(core->term_start <= core->log.base_index ||
@@ -107,6 +181,9 @@ static void check_leader(const struct raft *core)
 	for (unsigned i = 0; i < core->n_peers; i++) {
 		const struct raft_peer *peer = &core->peers[i];
 
+		if (!raft_peer_replicates(peer))
+			continue;
+		raft_assert(!peer->snapshot || peer->next == core->log.base_index + 1);
 		raft_assert(peer->match < peer->next && peer->next <= core->log.last_index + 1);
 		raft_assert(peer->next > core->log.base_index);
 		raft_assert(peer->round <= core->reads.round);
@@ -117,7 +194,7 @@ static void check_leader(const struct raft *core)
 static void check_others(const struct raft *core)
 {
 	raft_assert(core->leader != core->options.id);
-	raft_assert((core->role == RAFT_LEARNER) == !core->self_voter);
+	raft_assert((core->role == RAFT_LEARNER) == !raft_may_campaign(core));
 	raft_assert(core->reads.n == core->reads.n_done);
 	raft_assert(core->transfer.target == RAFT_NO_MEMBER);
 	raft_assert(core->following.verified <= core->log.last_index);
@@ -143,10 +220,18 @@ void raft_check_invariants(const struct raft *core)
 	raft_assert(reads->n == reads->n_done || reads->round > reads->round_confirmed);
 	check_log(core);
 	check_writes(core);
+	check_configs(core);
 	if (core->role == RAFT_LEADER)
 		check_leader(core);
 	else
 		check_others(core);
+}
+
+/* What one incarnation has acknowledged it has. */
+static void check_progress(const struct raft_progress *before, const struct raft_progress *after)
+{
+	if (before->id == after->id && (before->incarnation == after->incarnation || before->incarnation == 0))
+		raft_assert(before->match <= after->match);
 }
 
 static void check_same_term(const struct raft_status *before, const struct raft_status *after)
@@ -159,15 +244,14 @@ static void check_same_term(const struct raft_status *before, const struct raft_
 	raft_assert(before->leader == RAFT_NO_MEMBER || after->leader == RAFT_NO_MEMBER ||
 		    before->leader == after->leader); /* one leader a term */
 	raft_assert(!leads || led || before->role == RAFT_CANDIDATE);
-	raft_assert(!led || leads || after->role == RAFT_FOLLOWER);
+	raft_assert(!led || leads || after->role == RAFT_FOLLOWER || after->role == RAFT_LEARNER);
 	if (!led)
 		return;
 	/* Leader Append-Only (paper, figure 3). */
 	raft_assert(after->last_index >= before->last_index);
-	for (unsigned i = 0; leads && i < before->n_peers && i < after->n_peers; i++) {
-		raft_assert(before->peers[i].id == after->peers[i].id);
-		raft_assert(before->peers[i].match <= after->peers[i].match);
-	}
+	for (unsigned i = 0; leads && i < before->n_peers; i++)
+		for (unsigned k = 0; k < after->n_peers; k++)
+			check_progress(&before->peers[i], &after->peers[k]);
 }
 
 void raft_check_delta(const struct raft_status *before, const struct raft_status *after)

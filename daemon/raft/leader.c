@@ -4,13 +4,14 @@
  *
  * A peer is probed (one message, then wait) until it accepts something; from then on entries stream to it as
  * long as no more than window_bytes_max are unacknowledged. A message that was lost shows when the next one,
- * heartbeats included, does not fit: the peer refuses it, and is probed again from where it says.
+ * heartbeats included, does not fit: the peer refuses it, and is probed again from where it says. A peer that
+ * needs what is compacted away gets heartbeats only, until it has a snapshot (snapshot.c).
  *
  * Must not know: how a follower stores entries, and what is in them.
  */
 #include "internal.h"
 
-static void append_own(struct raft *core, const uint32_t *sizes, uint32_t n)
+void raft_append_own(struct raft *core, const uint32_t *sizes, uint32_t n)
 {
 	uint64_t first = core->log.last_index + 1;
 
@@ -29,7 +30,25 @@ void raft_propose(struct raft *core, const uint32_t *sizes, uint32_t n)
 	raft_assert(core->transfer.target == RAFT_NO_MEMBER);
 	raft_assert(core->log.last_index >= core->term_start);
 	core->out->first_index = core->log.last_index + 1;
-	append_own(core, sizes, n);
+	raft_append_own(core, sizes, n);
+}
+
+/* Nothing is known about the peer's log: a probe from next on, and a full timeout to answer. */
+void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t next)
+{
+	raft_assert(core->role == RAFT_LEADER && raft_peer_replicates(peer));
+	raft_assert(next > core->log.base_index);
+	peer->match = 0;
+	peer->next = next;
+	peer->round = 0;
+	peer->last_ack_us = core->now_us;
+	peer->last_sent_us = core->now_us;
+	peer->probing = true;
+	peer->probe_outstanding = false;
+	peer->heartbeat_due = false;
+	peer->snapshot = false;
+	peer->caught_up = false;
+	peer->round_target = 0;
 }
 
 /* A new term begins with an entry that says nothing: only entries of its own term may be counted, so without it what
@@ -46,21 +65,14 @@ void raft_lead(struct raft *core)
 	core->reads.round = 0;
 	core->reads.round_confirmed = 0;
 	core->transfer.target = RAFT_NO_MEMBER;
+	raft_mark_leaving(core);
 	for (unsigned i = 0; i < core->n_peers; i++) {
-		struct raft_peer *peer = &core->peers[i];
-
-		peer->match = 0;
-		peer->next = core->term_start;
-		peer->round = 0;
-		peer->last_ack_us = core->now_us; /* a full timeout to answer */
-		peer->last_sent_us = core->now_us;
-		peer->probing = true;
-		peer->probe_outstanding = false;
-		peer->heartbeat_due = false;
-		peer->vote_request_due = false;
+		core->peers[i].vote_request_due = false;
+		if (raft_peer_replicates(&core->peers[i]))
+			raft_reset_progress(core, &core->peers[i], core->term_start);
 	}
 	raft_trace(core, RAFT_TRACE_LEADER, core->hard.term, 0);
-	append_own(core, &noop_size, 1);
+	raft_append_own(core, &noop_size, 1);
 	core->out->write.noop = true;
 }
 
@@ -101,8 +113,6 @@ static uint64_t next_after_reject(const struct raft *core, const struct raft_pee
 		next = prev;
 	if (next <= peer->match)
 		next = peer->match + 1;
-	if (next <= core->log.base_index)
-		next = core->log.base_index + 1;
 	raft_assert(next <= core->log.last_index + 1);
 	return next;
 }
@@ -110,39 +120,52 @@ static uint64_t next_after_reject(const struct raft *core, const struct raft_pee
 static void on_reject(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
 	uint64_t prev = message->append_reply.prev_index;
+	uint64_t next;
 
 	if (prev <= peer->match || prev > core->log.last_index)
 		return; /* overtaken: it has confirmed that entry since */
 	if (peer->probing && prev != peer->next - 1 && !(peer->probe_outstanding && prev == peer->probe_prev))
 		return; /* answers an older guess */
-	peer->next = next_after_reject(core, peer, message);
+	next = next_after_reject(core, peer, message);
+	if (next <= core->log.base_index) {
+		raft_need_snapshot(core, peer);
+		return;
+	}
+	raft_assert(next > peer->match && next - 1 < prev);
+	peer->next = next;
 	peer->probing = true;
-	/* Nothing older can be offered: asking again at once would go on for ever, so the heartbeat asks. */
-	peer->probe_outstanding = peer->next - 1 >= prev;
-	peer->probe_prev = peer->next - 1;
-	raft_assert(peer->next > peer->match);
+	peer->probe_outstanding = false;
+	peer->probe_prev = next - 1;
+}
+
+static void on_accept(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
+{
+	if (message->append_reply.match > peer->match)
+		peer->match = message->append_reply.match;
+	if (peer->snapshot && peer->match < core->log.base_index)
+		return; /* it still lacks what only the snapshot has */
+	peer->snapshot = false;
+	if (peer->next <= peer->match)
+		peer->next = peer->match + 1;
+	peer->probing = false;
+	peer->probe_outstanding = false;
+	raft_track_catch_up(core, peer);
+	raft_advance_commit(core);
 }
 
 void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
 	raft_assert(message->term <= core->hard.term);
 	raft_assert(peer->id == message->from);
-	if (core->role != RAFT_LEADER || message->term != core->hard.term)
+	if (core->role != RAFT_LEADER || message->term != core->hard.term || !raft_peer_replicates(peer))
 		return;
 	peer->last_ack_us = core->now_us;
 	if (message->append_reply.round > peer->round)
 		peer->round = message->append_reply.round;
-	if (message->append_reply.rejected) {
+	if (message->append_reply.rejected)
 		on_reject(core, peer, message);
-	} else {
-		if (message->append_reply.match > peer->match)
-			peer->match = message->append_reply.match;
-		if (peer->next <= peer->match)
-			peer->next = peer->match + 1;
-		peer->probing = false;
-		peer->probe_outstanding = false;
-		raft_advance_commit(core);
-	}
+	else
+		on_accept(core, peer, message);
 	raft_reads_advance(core);
 }
 
@@ -174,7 +197,7 @@ static uint32_t next_batch(const struct raft *core, const struct raft_peer *peer
 {
 	uint64_t inflight, last;
 
-	if (peer->next > core->log.last_index || (peer->probing && peer->probe_outstanding))
+	if (peer->snapshot || peer->next > core->log.last_index || (peer->probing && peer->probe_outstanding))
 		return 0;
 	last = raft_log_fit(&core->log, peer->next, core->options.batch_bytes_max, RAFT_BATCH_ENTRIES_MAX);
 	inflight = raft_peer_inflight(core, peer);
@@ -208,14 +231,15 @@ void raft_flush_leader(struct raft *core)
 	raft_assert(core->role == RAFT_LEADER);
 	raft_assert(raft_hard_durable(core)); /* what a leader may say it could say when it was elected */
 	for (unsigned i = 0; i < core->n_peers; i++)
-		replicate(core, &core->peers[i]);
+		if (raft_peer_replicates(&core->peers[i]))
+			replicate(core, &core->peers[i]);
 }
 
 /* When the quorum's newest answers are too old. Only answers count: a peer that asks for votes is alive as well, but
  * does not hear this leader. */
 static uint64_t check_quorum_deadline(const struct raft *core)
 {
-	if (raft_quorum(core) == 1)
+	if (raft_leads_alone(core))
 		return UINT64_MAX;
 	return raft_quorum_value(core, core->now_us, get_ack) + core->options.election_timeout_max_us;
 }
@@ -228,7 +252,7 @@ uint64_t raft_leader_deadline(const struct raft *core)
 	for (unsigned i = 0; i < core->n_peers; i++) {
 		uint64_t due = core->peers[i].last_sent_us + core->options.heartbeat_us;
 
-		if (due < deadline)
+		if (raft_peer_replicates(&core->peers[i]) && due < deadline)
 			deadline = due;
 	}
 	if (core->transfer.target != RAFT_NO_MEMBER && core->transfer.deadline_us < deadline)
@@ -243,14 +267,15 @@ static void heartbeats(struct raft *core)
 	bool due = false;
 
 	for (unsigned i = 0; i < core->n_peers; i++)
-		due |= core->now_us - core->peers[i].last_sent_us >= heartbeat_us;
+		due |= raft_peer_replicates(&core->peers[i]) &&
+		       core->now_us - core->peers[i].last_sent_us >= heartbeat_us;
 	if (!due)
 		return;
 	core->transfer.told = false; /* TIMEOUT_NOW may have been lost as well */
 	for (unsigned i = 0; i < core->n_peers; i++) {
 		struct raft_peer *peer = &core->peers[i];
 
-		if (core->now_us - peer->last_sent_us >= heartbeat_us / 2)
+		if (raft_peer_replicates(peer) && core->now_us - peer->last_sent_us >= heartbeat_us / 2)
 			peer->heartbeat_due = true;
 	}
 }

@@ -168,6 +168,18 @@ void raft_log_compact(struct raft_log *log, uint64_t index)
 		(void)log_resize(log, log->capacity / 4); /* a ring that stays large is no harm */
 }
 
+void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term)
+{
+	raft_assert(index > 0 && term > 0);
+	log->base_index = index;
+	log->base_term = term;
+	log->base_total = 0;
+	log->last_index = index;
+	log->head = 0;
+	log->n_runs = 0;
+	raft_assert(log_count(log) == 0);
+}
+
 uint64_t raft_log_term_at(const struct raft_log *log, uint64_t index)
 {
 	raft_assert(log->base_index <= log->last_index);

@@ -42,6 +42,7 @@ int raft_log_reserve(struct raft_log *log, size_t n, size_t n_terms) __attribute
 void raft_log_append(struct raft_log *log, uint64_t term, uint32_t size);
 void raft_log_truncate(struct raft_log *log, uint64_t from);
 void raft_log_compact(struct raft_log *log, uint64_t index);
+void raft_log_reset(struct raft_log *log, uint64_t index, uint64_t term); /* empty, beginning after index */
 
 uint64_t raft_log_term_at(const struct raft_log *log, uint64_t index); /* 0 outside base_index .. last_index */
 uint64_t raft_log_last_term(const struct raft_log *log);

@@ -51,6 +51,23 @@ void raft_write_truncate(struct raft *core, uint64_t from)
 	}
 }
 
+/* The log begins anew. Writes under way say nothing about it any more, and the snapshot that it begins with is durable;
+ * but until this write is, a crash brings the old log back, so nothing is acknowledged before. */
+void raft_write_reset(struct raft *core, uint64_t index, uint64_t term)
+{
+	struct raft_writes *writes = &core->writes;
+
+	raft_assert(index > core->commit);
+	raft_assert(core->out->write.first_index == 0 && core->out->write.truncate_from == 0);
+	raft_log_reset(&core->log, index, term);
+	core->out->write.reset_index = index;
+	core->out->write.reset_term = term;
+	writes->reset_seq = writes->seq + 1;
+	writes->durable_index = index;
+	for (unsigned i = 0; i < writes->n; i++)
+		writes->ring[(writes->head + i) % RAFT_WRITES_MAX].last_index = index;
+}
+
 /* Numbers what this step wants written, if anything. With the ring full the newest two count as one: the
  * older of them is then believed durable only together with the newer, which errs on the safe side. */
 void raft_write_finish(struct raft *core)
@@ -59,7 +76,7 @@ void raft_write_finish(struct raft *core)
 	struct raft_update *out = core->out;
 
 	out->write.hard_state = core->hard;
-	out->write.needed = core->hard_dirty || out->write.first_index != 0;
+	out->write.needed = core->hard_dirty || out->write.first_index != 0 || out->write.reset_index != 0;
 	if (!out->write.needed)
 		return;
 	writes->seq++;
@@ -73,7 +90,7 @@ void raft_write_finish(struct raft *core)
 
 	writes->ring[newest].seq = writes->seq;
 	writes->ring[newest].last_index = core->log.last_index;
-	raft_assert(writes->durable_seq < writes->seq);
+	raft_assert(writes->durable_seq < writes->seq && writes->reset_seq <= writes->seq);
 	raft_assert(writes->durable_index <= core->log.last_index);
 }
 

@@ -1,5 +1,5 @@
 /*
- * The core's life and its one function, raft_step: decides what an event means and collects what follows from it.
+ * The core's one function, raft_step: decides what an event means and collects what follows from it.
  * Begin reading here; raft.h is the contract, internal.h the state.
  *
  * A step has three parts. prepare() may refuse and reserves memory, but changes nothing that shows. apply()
@@ -25,6 +25,16 @@ const char *raft_result_name(int result)
 		return "invalid message";
 	case RAFT_E_NOT_READY:
 		return "not ready";
+	case RAFT_E_CONFIG_PENDING:
+		return "configuration pending";
+	case RAFT_E_CONFIG_INVALID:
+		return "invalid configuration";
+	case RAFT_E_STALE:
+		return "stale";
+	case RAFT_E_NO_QUORUM:
+		return "no quorum";
+	case RAFT_E_NOT_BLANK:
+		return "not blank";
 	default: /* not an enum: negative errno as well */
 		return "error";
 	}
@@ -61,7 +71,7 @@ void raft_trace(struct raft *core, enum raft_trace_type type, uint64_t a, uint64
 const struct raft_peer *raft_find_peer_const(const struct raft *core, uint64_t id)
 {
 	for (unsigned i = 0; i < core->n_peers; i++)
-		if (core->peers[i].id == id)
+		if (core->peers[i].kind != RAFT_PEER_FREE && core->peers[i].id == id)
 			return &core->peers[i];
 	return NULL;
 }
@@ -69,7 +79,7 @@ const struct raft_peer *raft_find_peer_const(const struct raft *core, uint64_t i
 struct raft_peer *raft_find_peer(struct raft *core, uint64_t id)
 {
 	for (unsigned i = 0; i < core->n_peers; i++)
-		if (core->peers[i].id == id)
+		if (core->peers[i].kind != RAFT_PEER_FREE && core->peers[i].id == id)
 			return &core->peers[i];
 	return NULL;
 }
@@ -126,103 +136,21 @@ uint64_t raft_quorum_value(const struct raft *core, uint64_t self, uint64_t (*ge
 	return values[n - raft_quorum(core)];
 }
 
-/* Life ------------------------------------------------------------------------------------------------- */
+/* The step --------------------------------------------------------------------------------------------- */
 
-static void check_options(const struct raft_options *options)
+/* Room for n more entries of n_terms new terms, n_configs of them configurations, so that nothing can fail later. */
+static int reserve(struct raft *core, size_t n, size_t n_terms, size_t n_configs)
 {
-	raft_assert(options->id != RAFT_NO_MEMBER);
-	raft_assert(options->heartbeat_us > 0);
-	raft_assert(options->election_timeout_min_us > options->heartbeat_us);
-	raft_assert(options->election_timeout_max_us > options->election_timeout_min_us);
-	raft_assert(options->election_timeout_max_us < UINT64_MAX / 4);
-	raft_assert(options->batch_bytes_max > 0 && options->window_bytes_max > 0);
-}
-
-static void take_config(struct raft *core, const struct raft_config *config)
-{
-	raft_assert(config->n_members >= 1 && config->n_members <= RAFT_MEMBERS_MAX);
-	core->config = *config;
-	for (unsigned i = 0; i < config->n_members; i++) {
-		const struct raft_config_member *member = &config->members[i];
-
-		raft_assert(member->id != RAFT_NO_MEMBER);
-		for (unsigned k = 0; k < i; k++)
-			raft_assert(config->members[k].id != member->id);
-		core->n_voters += member->voter;
-		if (member->id == core->options.id) {
-			core->self_voter = member->voter;
-			continue;
-		}
-		core->peers[core->n_peers].id = member->id;
-		core->peers[core->n_peers].voter = member->voter;
-		core->peers[core->n_peers].next = 1;
-		core->n_peers++;
-	}
-	raft_assert(core->n_voters >= 1);
-}
-
-struct raft *raft_new(const struct raft_options *options, const struct raft_recovered *recovered, uint64_t now_us)
-{
-	struct raft *core;
-
-	check_options(options);
-	raft_assert(recovered->base_index <= recovered->commit);
-	core = calloc(1, sizeof(*core));
-	if (!core)
-		return NULL;
-	core->options = *options;
-	core->random = options->seed ^ (options->id * 0x9e3779b97f4a7c15u);
-	core->now_us = now_us;
-	core->hard = recovered->hard_state;
-	core->commit = recovered->base_index;
-	core->commit_hint = recovered->commit;
-	raft_log_init(&core->log, recovered->base_index, recovered->base_term);
-	take_config(core, &recovered->config);
-	core->role = core->self_voter ? RAFT_FOLLOWER : RAFT_LEARNER;
-	return core;
-}
-
-struct raft *raft_free(struct raft *core)
-{
-	if (!core)
-		return NULL;
-	raft_log_fini(&core->log);
-	free(core->reads.pending);
-	free(core->reads.failed);
-	free(core);
-	return NULL;
-}
-
-int raft_recover_entries(struct raft *core, uint64_t term, const uint32_t *sizes, uint32_t n)
-{
-	raft_assert(!core->started);
-	if (n == 0)
-		return 0;
-	if (raft_log_reserve(&core->log, n, 1) != 0)
+	if (raft_log_reserve(&core->log, n, n_terms) != 0 || raft_configs_reserve(&core->configs, n_configs) != 0)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++)
-		raft_log_append(&core->log, term, sizes[i]);
 	return 0;
 }
 
-void raft_start(struct raft *core, uint64_t now_us)
+/* For what a leader may append by itself in any step: the no-op of its term, a configuration. */
+static int reserve_own(struct raft *core)
 {
-	raft_assert(!core->started && now_us >= core->now_us);
-	raft_assert(core->commit_hint <= core->log.last_index);
-	raft_assert(core->hard.term >= raft_log_last_term(&core->log)); /* the term is never behind the log */
-	core->started = true;
-	core->now_us = now_us;
-	core->commit = core->commit_hint;
-	core->writes.durable_index = core->log.last_index;
-	if (!core->self_voter)
-		core->election_deadline_us = UINT64_MAX;
-	else if (core->n_voters == 1)
-		core->election_deadline_us = now_us; /* nobody to wait for */
-	else
-		raft_reset_election_timer(core);
+	return reserve(core, 1, 1, 1);
 }
-
-/* The step --------------------------------------------------------------------------------------------- */
 
 /* Distinct terms among the entries, for reserving. The message was checked. */
 static size_t count_terms(const struct raft_message *message)
@@ -237,6 +165,15 @@ static size_t count_terms(const struct raft_message *message)
 	return n;
 }
 
+static size_t count_configs(const struct raft_message *message)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < message->append.n_entries; i++)
+		n += message->append.entries[i].type == RAFT_ENTRY_CONFIG;
+	return n;
+}
+
 static int prepare_message(struct raft *core, const struct raft_message *message)
 {
 	int result = raft_check_message(core, message);
@@ -244,8 +181,8 @@ static int prepare_message(struct raft *core, const struct raft_message *message
 	if (result != RAFT_OK)
 		return result;
 	if (message->type == RAFT_MESSAGE_APPEND && message->append.n_entries > 0)
-		return raft_log_reserve(&core->log, message->append.n_entries, count_terms(message));
-	return raft_log_reserve(&core->log, 1, 1); /* a vote may make it leader: the no-op */
+		return reserve(core, message->append.n_entries, count_terms(message), count_configs(message));
+	return reserve_own(core);
 }
 
 static int prepare_propose(struct raft *core, const struct raft_event *event)
@@ -264,32 +201,61 @@ static int prepare_propose(struct raft *core, const struct raft_event *event)
 	}
 	if (waiting > 0 && waiting + bytes > core->options.uncommitted_bytes_max)
 		return RAFT_E_BUSY;
-	return raft_log_reserve(&core->log, event->propose.n_entries, 1);
+	return reserve(core, event->propose.n_entries, 1, 0);
+}
+
+/* May it happen now? Messages and proposals have their own. */
+static int check_event(const struct raft *core, const struct raft_event *event)
+{
+	switch (event->type) {
+	case RAFT_EVENT_READ:
+		if (core->role != RAFT_LEADER)
+			return RAFT_E_NOT_LEADER;
+		return core->commit < core->term_start ? RAFT_E_NOT_READY : RAFT_OK;
+	case RAFT_EVENT_TRANSFER:
+		return raft_transfer_check(core, event->transfer_target);
+	case RAFT_EVENT_CONFIG:
+		return raft_change_check(core, event->config.config, event->config.previous_index);
+	case RAFT_EVENT_BOOTSTRAP:
+		return raft_bootstrap_check(core, event->bootstrap);
+	case RAFT_EVENT_SNAPSHOT_INSTALLED:
+		return raft_snapshot_check(core, event);
+	case RAFT_EVENT_PERSISTED:
+		raft_assert(event->persisted_seq <= core->writes.seq);
+		return RAFT_OK;
+	case RAFT_EVENT_TICK:
+	case RAFT_EVENT_MESSAGE:
+	case RAFT_EVENT_PROPOSE:
+	case RAFT_EVENT_PEER_DOWN:
+	case RAFT_EVENT_DISK_STALLED:
+		return RAFT_OK;
+	}
+	return RAFT_E_INVALID;
 }
 
 /* Everything that may refuse the event. Memory may be reserved; nothing else changes. */
 static int prepare(struct raft *core, const struct raft_event *event)
 {
+	int result = check_event(core, event);
+
+	if (result != RAFT_OK)
+		return result;
 	switch (event->type) {
 	case RAFT_EVENT_MESSAGE:
 		return prepare_message(core, event->message);
 	case RAFT_EVENT_PROPOSE:
 		return prepare_propose(core, event);
 	case RAFT_EVENT_READ:
-		if (core->role != RAFT_LEADER)
-			return RAFT_E_NOT_LEADER;
-		if (core->commit < core->term_start)
-			return RAFT_E_NOT_READY;
-		return raft_reads_reserve(core);
-	case RAFT_EVENT_TRANSFER:
-		return raft_transfer_check(core, event->transfer_target);
-	case RAFT_EVENT_PERSISTED:
-		raft_assert(event->persisted_seq <= core->writes.seq);
-		return raft_log_reserve(&core->log, 1, 1);
+		return raft_reads_reserve(core) != 0 ? -ENOMEM : reserve_own(core);
 	case RAFT_EVENT_TICK:
+	case RAFT_EVENT_PERSISTED:
+	case RAFT_EVENT_TRANSFER:
 	case RAFT_EVENT_PEER_DOWN:
 	case RAFT_EVENT_DISK_STALLED:
-		return RAFT_OK;
+	case RAFT_EVENT_CONFIG:
+	case RAFT_EVENT_BOOTSTRAP:
+	case RAFT_EVENT_SNAPSHOT_INSTALLED:
+		return reserve_own(core);
 	}
 	return RAFT_E_INVALID;
 }
@@ -298,7 +264,9 @@ static void apply_message(struct raft *core, const struct raft_message *message)
 {
 	struct raft_peer *peer = raft_find_peer(core, message->from);
 
-	raft_assert(peer && message->to == core->options.id);
+	raft_assert(message->to == core->options.id);
+	if (!peer)
+		peer = raft_add_stranger(core, message->from);
 	peer->last_contact_us = core->now_us;
 	if (message->term > core->hard.term && raft_adopts_term(core, message)) {
 		raft_trace(core, RAFT_TRACE_TERM, message->term, message->from);
@@ -353,6 +321,15 @@ static void apply(struct raft *core, const struct raft_event *event)
 	case RAFT_EVENT_DISK_STALLED:
 		raft_on_disk_stalled(core);
 		break;
+	case RAFT_EVENT_CONFIG:
+		raft_change(core, event->config.config);
+		break;
+	case RAFT_EVENT_BOOTSTRAP:
+		raft_bootstrap(core, event->bootstrap);
+		break;
+	case RAFT_EVENT_SNAPSHOT_INSTALLED:
+		raft_on_snapshot(core, event);
+		break;
 	}
 }
 
@@ -381,6 +358,8 @@ static void finish(struct raft *core)
 	out->n_messages = core->n_messages;
 	out->commit = core->commit;
 	out->write.hard_state = core->hard;
+	out->removed = core->removed;
+	raft_list_snapshots(core);
 	out->deadline_us = core->role == RAFT_LEADER ? raft_leader_deadline(core) : core->election_deadline_us;
 	core->out = NULL;
 	raft_assert(out->commit <= core->log.last_index);
@@ -397,27 +376,15 @@ int raft_step(struct raft *core, const struct raft_event *event, struct raft_upd
 	core->out = update;
 	core->n_messages = 0;
 	core->now_us = event->now_us;
+	core->no_room = event->no_room;
 	raft_reads_begin_step(core);
 	result = prepare(core, event);
 	if (result == RAFT_OK) {
 		apply(core, event);
+		raft_settle_membership(core);
 		raft_write_finish(core);
 		flush(core);
 	}
 	finish(core);
 	return result;
-}
-
-void raft_compact(struct raft *core, uint64_t index)
-{
-	raft_assert(index <= core->commit && !core->out);
-	if (index <= core->log.base_index)
-		return;
-	raft_log_compact(&core->log, index);
-	if (core->writes.durable_index < index)
-		core->writes.durable_index = index; /* the snapshot holds it */
-	for (unsigned i = 0; i < core->n_peers; i++)
-		if (core->peers[i].next <= index)
-			core->peers[i].next = index + 1;
-	raft_assert(core->log.base_index == index);
 }

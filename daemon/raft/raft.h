@@ -7,13 +7,13 @@
  * was asked for, something became durable, the deadline was reached.  The update says what to write, what
  * to send, how far the log is committed, which reads may be answered, and when to call again at the latest.
  *
- * What the core must not know: clocks, disks, sockets, threads, logging, and the bytes of an entry.  It
- * keeps of each entry only the term and the size, so its memory is a few bytes an entry.  Randomness comes
- * from the seed in raft_options.  It never calls back.
+ * What the core must not know: clocks, disks, sockets, threads, logging, and the bytes of an entry, those of a
+ * configuration (config_codec.h) excepted.  It keeps of each other entry only the term and the size, so its
+ * memory is a few bytes an entry.  Randomness comes from the seed in raft_options.  It never calls back.
  *
  * The obligations of the caller (daemon/replicator is the only one), in this order, for every update:
- *   1. If update.write is set, queue it for the disk: hard state, truncation and new entries as ONE atomic
- *      unit, in order with all earlier ones.  When it is durable, hand RAFT_EVENT_PERSISTED with its
+ *   1. If update.write is set, queue it for the disk: hard state, truncation (or reset) and new entries as ONE
+ *      atomic unit, in order with all earlier ones.  When it is durable, hand RAFT_EVENT_PERSISTED with its
  *      write.seq (a later seq covers all earlier ones).
  *   2. Send update.messages.  They rest on nothing that is not durable yet: the core holds back every vote,
  *      acknowledgement and new term until RAFT_EVENT_PERSISTED (dissertation, section 3.8).
@@ -21,6 +21,14 @@
  *   4. Answer reads: those in update.reads_ready once the applied index reaches their read index; those in
  *      reads_failed with an error.
  *   5. Call again with RAFT_EVENT_TICK at update.deadline_us at the latest.
+ *   6. Hand in no REPLY (RAFT_MESSAGE_VOTE_REPLY, RAFT_MESSAGE_APPEND_REPLY) of a member under another
+ *      incarnation than the one that the configuration in force names for it (raft_config_at; 0 there: any): the
+ *      promise is that of a data directory that is gone, or of one that is no voter yet.  Requests are handed in
+ *      whatever the incarnation: this member's configuration may be older than that of the leader who sent them,
+ *      and by them it learns the newer one.
+ *
+ * A full disk: which events may need a write, and how large a one, raft_write_need tells before the step; an event whose
+ * write has no room is not handed in: a message counts as lost, anything else comes later.
  *
  * All pointers in an update belong to the core and are valid until the next raft_step.
  * A core is not thread safe; any one thread at a time may use it.
@@ -31,7 +39,7 @@
 #ifndef RAFT_KV_RAFT_H
 #define RAFT_KV_RAFT_H
 
-#include "../entry.h"
+#include "config_codec.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,28 +47,29 @@
 
 #define RAFT_NO_MEMBER 0u /* no leader known, vote for nobody; member ids start at 1 */
 
+/* What a member does.  RAFT_LEARNER is every member that may not campaign: learners, blank and removed members,
+ * and one whose id stands in the configuration under another incarnation. */
 enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER, RAFT_LEARNER };
 
 /* Positive results of raft_step: documented outcomes that the caller handles.  The core is unchanged. */
 enum raft_result {
 	RAFT_OK = 0,
-	RAFT_E_NOT_LEADER = 1,	   /* proposal, read or transfer: this member does not lead; nothing happened */
-	RAFT_E_BUSY = 2,	   /* proposal: too much is unacknowledged, or a transfer is under way; not appended */
+	RAFT_E_NOT_LEADER = 1, /* proposal, configuration, read or transfer: this member does not lead */
+	RAFT_E_BUSY = 2, /* proposal: too much is unacknowledged; proposal, configuration: a transfer is under way */
 	RAFT_E_UNKNOWN_MEMBER = 3, /* transfer: the target is not a voter of this cluster, or is this member */
 	RAFT_E_INVALID = 4,	   /* message: from a stranger or with impossible contents; dropped */
-	RAFT_E_NOT_READY = 5,	   /* read: the leader has not yet committed an entry of its term (paper, section 8) */
+	RAFT_E_NOT_READY = 5,	   /* read, configuration: the leader has not yet committed an entry of its term (paper,
+				    * section 8); configuration: the new voter has not caught up; again later */
+	RAFT_E_CONFIG_PENDING = 6, /* configuration: the one before is not committed yet; again later */
+	RAFT_E_CONFIG_INVALID = 7, /* configuration: raft_config_problem or raft_config_step_problem says why; or it
+				    * names another incarnation for the leader; bootstrap: not this member as only voter */
+	RAFT_E_STALE = 8,	   /* configuration: made from one that is not in force any more; snapshot: it holds
+				    * nothing beyond what is committed here, or this member leads */
+	RAFT_E_NO_QUORUM = 9,  /* configuration: too few of its voters answer this leader: it would not be committed */
+	RAFT_E_NOT_BLANK = 10, /* bootstrap: this member knows a configuration, a term or an entry */
 };
 const char *raft_result_name(int result);
 const char *raft_role_name(enum raft_role role);
-
-/* The membership: a value, not a constant.  ids are unique, none is 0. */
-struct raft_config {
-	unsigned n_members;
-	struct raft_config_member {
-		uint64_t id;
-		bool voter; /* false: a learner, which receives the log and never votes */
-	} members[RAFT_MEMBERS_MAX];
-};
 
 /* Term and vote: what must survive a crash before anybody hears of it (paper, figure 2: persistent state). */
 struct raft_hard_state {
@@ -70,8 +79,9 @@ struct raft_hard_state {
 
 struct raft_options {
 	uint64_t id;
-	uint64_t seed;			  /* for election timeouts; differ per member and start */
-	uint64_t heartbeat_us;		  /* a leader's silence lasts at most this long */
+	uint64_t incarnation;  /* of this member's data directory; 0: unknown, every configuration's is right */
+	uint64_t seed;	       /* for election timeouts; differ per member and start */
+	uint64_t heartbeat_us; /* a leader's silence lasts at most this long */
 	uint64_t election_timeout_min_us; /* > heartbeat_us; also the window of leader stickiness */
 	uint64_t election_timeout_max_us; /* > election_timeout_min_us */
 	uint32_t batch_bytes_max;	  /* entries in one message, in bytes; one entry always fits */
@@ -82,7 +92,9 @@ struct raft_options {
 /* What recovery found.  The log begins after base_index, whose term is base_term (both 0 for a new log). */
 struct raft_recovered {
 	struct raft_hard_state hard_state;
-	struct raft_config config;
+	struct raft_config config; /* in force at base_index: the snapshot's.  n_members 0: none, a blank member.  A
+				    * cluster whose configuration never changes may hand it in here at each start */
+	uint64_t config_index;	   /* of the entry that held it, at most base_index; 0: no entry did */
 	uint64_t base_index;
 	uint64_t base_term;
 	uint64_t commit; /* known to be committed when it was written: base_index <= commit <= last; a hint */
@@ -147,11 +159,19 @@ enum raft_event_type {
 	RAFT_EVENT_TRANSFER,	 /* hand leadership over to target, or to the best follower if 0 */
 	RAFT_EVENT_PEER_DOWN,	 /* the connection to peer closed: a hint, never a proof, that its process died */
 	RAFT_EVENT_DISK_STALLED, /* this member's oldest write is overdue: a leader must fall silent */
+	RAFT_EVENT_CONFIG,	 /* change the configuration; update.first_index is its index.  In force at once, done
+			    * when committed.  The leader may also change it by itself: it promotes who joins */
+	RAFT_EVENT_BOOTSTRAP,	 /* this blank member founds the cluster: entry 1 of term 1, together with its own vote.
+			       * At most one member of a cluster, ever: that is the caller's promise */
+	RAFT_EVENT_SNAPSHOT_INSTALLED, /* a snapshot of somebody else is verified and durable here.  RAFT_OK: it is
+					* committed; if update.write.reset_index is set, the state machine must be
+					* loaded from it, otherwise the log still has all of its entries as well */
 };
 
 struct raft_event {
 	enum raft_event_type type;
 	uint64_t now_us; /* monotonic clock; never runs backwards between two steps */
+	bool no_room;	 /* there is no room on the disk: the core appends nothing that can wait (it promotes nobody) */
 	union {
 		const struct raft_message *message;
 		struct {
@@ -162,6 +182,21 @@ struct raft_event {
 		uint64_t persisted_seq;
 		uint64_t transfer_target;
 		uint64_t peer;
+		struct {
+			const struct raft_config *config;
+			uint64_t
+				previous_index; /* raft_status.config_index of the configuration that it was made from */
+		} config;
+		const struct raft_config *bootstrap; /* this member the only voter, nobody else one */
+		struct {
+			uint64_t index; /* last entry that it holds … */
+			uint64_t term;	/* … and its term */
+			/* The term in which the leader said that it is committed; 0: unknown, then the next append
+			 * acknowledges it. */
+			uint64_t leader_term;
+			const struct raft_config *config; /* in force at index … */
+			uint64_t config_index;		  /* … and which entry held it; 0: none */
+		} snapshot;
 	};
 };
 
@@ -179,12 +214,18 @@ enum raft_trace_type {
 	RAFT_TRACE_CANDIDATE,	  /* campaigns: a = term */
 	RAFT_TRACE_LEADER,	  /* was elected: a = term */
 	RAFT_TRACE_FOLLOWER,	  /* follows a leader it did not follow before: a = term, b = leader */
-	RAFT_TRACE_STEP_DOWN, /* led and no longer does: a = the term it led in, b = new term (equal: no quorum answered) */
+	RAFT_TRACE_STEP_DOWN, /* led and no longer does: a = the term it led in, b = new term (equal: no quorum answered,
+			       * its disk hangs, or a committed configuration took its vote away) */
 	RAFT_TRACE_VOTE_GRANTED,     /* a = term, b = candidate */
 	RAFT_TRACE_VOTE_REFUSED,     /* a = term, b = candidate */
 	RAFT_TRACE_TRUNCATE,	     /* conflicting suffix removed: a = first removed index, b = last removed */
 	RAFT_TRACE_TRANSFER,	     /* hands leadership over: a = term, b = target */
 	RAFT_TRACE_TRANSFER_ABORTED, /* a = term, b = target */
+	RAFT_TRACE_CONFIG,	     /* a configuration came into force: a = its index, b = its number of voters */
+	RAFT_TRACE_PROMOTE,	     /* the leader makes a member a voter that has caught up: a = index, b = member */
+	RAFT_TRACE_REMOVED,	     /* this member's own removal is committed: a = index of the configuration */
+	RAFT_TRACE_SNAPSHOT_NEEDED,  /* a peer needs what the log no longer has: a = peer, b = base index */
+	RAFT_TRACE_RESET,	     /* the log begins anew after a snapshot: a = its index, b = its term */
 };
 
 struct raft_trace {
@@ -201,15 +242,21 @@ struct raft_update {
 		uint64_t seq;			   /* increases by 1 with each needed write */
 		struct raft_hard_state hard_state; /* always the current one */
 		uint64_t truncate_from;		   /* remove entries from this index on, before appending; 0: none */
-		uint64_t first_index;		   /* append entries first_index .. last_index; 0: none */
+		/* Not 0: remove all entries; the log begins anew after this index and term, which a durable snapshot
+		 * holds.  Never together with truncation or entries. */
+		uint64_t reset_index;
+		uint64_t reset_term;
+		uint64_t first_index; /* append entries first_index .. last_index; 0: none */
 		uint64_t last_index;
-		uint64_t term; /* of the appended entries when they are the leader's own */
-		uint32_t skip; /* from a message: its first `skip` entries were here already */
-		bool noop;     /* the one appended entry is the no-op of a new leader's term; otherwise the
-					  * entries are those of the event (proposal or message) */
+		uint64_t term;	       /* of the appended entries when they are the leader's own */
+		uint32_t skip;	       /* from a message: its first `skip` entries were here already */
+		bool noop;	       /* the one appended entry is the no-op of a new leader's term … */
+		const uint8_t *config; /* … or, not NULL, a configuration: type RAFT_ENTRY_CONFIG with this data;
+					* otherwise the entries are those of the event (proposal or message) */
+		uint32_t config_size;
 	} write;
 
-	uint64_t first_index; /* RAFT_EVENT_PROPOSE: the index given to the first command */
+	uint64_t first_index; /* RAFT_EVENT_PROPOSE, RAFT_EVENT_CONFIG: the index given to the first entry */
 
 	const struct raft_message *messages;
 	size_t n_messages;
@@ -220,6 +267,12 @@ struct raft_update {
 	size_t n_reads_ready;
 	const uint64_t *reads_failed; /* leadership ended first */
 	size_t n_reads_failed;
+
+	/* Leader: members that need a snapshot, as long as they do.  Its index must be at least base_index. */
+	const uint64_t *snapshots;
+	size_t n_snapshots;
+
+	bool removed; /* as raft_status.removed */
 
 	uint64_t deadline_us; /* call again then, or earlier if something happens; UINT64_MAX: nothing is due */
 
@@ -233,13 +286,19 @@ struct raft;
 
 /* Returns NULL when memory is short.  The core begins as a follower of nobody at now_us; entries recovered
  * from the log follow through raft_recover_entries before the first step.  Free with raft_free.
- * A member whose id is not in the configuration follows and never campaigns. */
+ * A member that is not in the configuration follows whoever leads and never campaigns. */
 struct raft *raft_new(const struct raft_options *options, const struct raft_recovered *recovered, uint64_t now_us);
 struct raft *raft_free(struct raft *core); /* NULL is fine; returns NULL */
 
 /* Tells the core of n consecutive recovered entries of one term, the next after those it knows; all of them
  * are durable.  sizes: bytes of data of each.  Returns 0, or -ENOMEM. */
 int raft_recover_entries(struct raft *core, uint64_t term, const uint32_t *sizes, uint32_t n);
+
+/* Tells the core what the entry at index, told of before by raft_recover_entries, holds: a configuration.  In
+ * ascending order, every entry of type RAFT_ENTRY_CONFIG.  Returns 0, -ENOMEM, or RAFT_E_CONFIG_INVALID when it is
+ * invalid or must not follow the one before: then the log is damaged. */
+int raft_recover_config(struct raft *core, uint64_t index, const struct raft_config *config)
+	__attribute__((warn_unused_result));
 
 /* Ends recovery: checks that commit and hard state fit the log, and draws the first election timeout. */
 void raft_start(struct raft *core, uint64_t now_us);
@@ -249,18 +308,38 @@ void raft_start(struct raft *core, uint64_t now_us);
 int raft_step(struct raft *core, const struct raft_event *event, struct raft_update *update)
 	__attribute__((warn_unused_result));
 
-/* The log may forget entries up to index (committed, in a durable snapshot). */
+/* The most that a step with this event may have to write if it has no_room set: nothing; term and vote; or those and entries,
+ * of the event or one of the core's own. The event need not have been checked. */
+struct raft_write_need {
+	bool any; /* false: nothing will be written */
+	uint32_t n_entries;
+	uint64_t data_bytes;
+	bool own; /* the entries are the core's own */
+};
+struct raft_write_need raft_write_need(const struct raft *core, const struct raft_event *event);
+
+/* The log may forget entries up to index (committed, in a durable snapshot).  Peers that still need one of them are
+ * listed in the next update. */
 void raft_compact(struct raft *core, uint64_t index);
+
+/* The configuration in force as of an index from base_index to the last one, for a snapshot there (and with the last
+ * index the newest, with the commit index the committed one), and the index of the entry that holds it, 0 if none does.
+ * NULL: none is known.  Valid until the next raft_step or raft_compact. */
+const struct raft_config *raft_config_at(const struct raft *core, uint64_t index, uint64_t *ret_config_index);
 
 /* What the core knows, for status and tests. */
 struct raft_progress {
 	uint64_t id;
-	bool voter;
-	uint64_t match;		  /* leader only */
-	uint64_t next;		  /* leader only */
-	uint64_t inflight_bytes;  /* leader only */
-	uint64_t last_contact_us; /* when this member was last heard */
-	bool probing;
+	uint64_t incarnation;	    /* as the configuration names it */
+	enum raft_member_role role; /* in the configuration */
+	bool voter;		    /* role is RAFT_MEMBER_VOTER */
+	uint64_t match;		    /* leader only */
+	uint64_t next;		    /* leader only */
+	uint64_t inflight_bytes;    /* leader only */
+	uint64_t last_contact_us;   /* when this member was last heard */
+	bool probing;		    /* leader only: next is a guess */
+	bool snapshot;		    /* leader only: needs a snapshot; gets heartbeats and no entries */
+	bool caught_up;		    /* leader only: could be made a voter */
 };
 struct raft_status {
 	uint64_t id;
@@ -272,8 +351,14 @@ struct raft_status {
 	uint64_t durable_index; /* last entry that is known to be on this member's disk */
 	uint64_t commit;
 	bool transferring;
-	bool term_committed; /* leader: the no-op of its term is committed, so reads are possible */
-	unsigned n_peers;
+	bool term_committed;   /* leader: the no-op of its term is committed, so reads are possible */
+	uint64_t config_index; /* of the entry that holds the configuration in force; 0: none does */
+	bool config_pending;   /* it is not known to be committed */
+	bool member;	       /* it names this member, under this incarnation */
+	bool self_voter;       /* … and as a voter */
+	bool removed;	       /* it did once, and a committed configuration no longer does */
+	unsigned n_voters;     /* of the configuration in force */
+	unsigned n_peers;      /* the other members of the configuration in force, in its order */
 	struct raft_progress peers[RAFT_MEMBERS_MAX];
 };
 void raft_get_status(const struct raft *core, struct raft_status *ret_status);

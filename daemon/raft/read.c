@@ -82,22 +82,23 @@ static uint64_t get_round(const struct raft_peer *peer)
 	return peer->round;
 }
 
-/* A quorum may have answered the current round. */
+/* A quorum may have answered the current round. A change of the configuration may have made this leader the only voter:
+ * then the next round is confirmed as soon as it begins, with nobody left to answer it. */
 void raft_reads_advance(struct raft *core)
 {
 	struct raft_reads *reads = &core->reads;
 
 	raft_assert(core->role == RAFT_LEADER);
 	raft_assert(reads->round_confirmed <= reads->round);
-	if (reads->round == reads->round_confirmed)
-		return;
-	if (raft_quorum_value(core, reads->round, get_round) < reads->round)
-		return;
-	reads->round_confirmed = reads->round;
-	hand_out(core, reads->n_in_flight);
-	reads->n_in_flight = 0;
-	if (reads->n > reads->n_done)
-		start_round(core);
+	while (reads->round != reads->round_confirmed) {
+		if (raft_quorum_value(core, reads->round, get_round) < reads->round)
+			return;
+		reads->round_confirmed = reads->round;
+		hand_out(core, reads->n_in_flight);
+		reads->n_in_flight = 0;
+		if (reads->n > reads->n_done)
+			start_round(core);
+	}
 }
 
 /* The leader has committed an entry of its term, hence its commit index covers all that was ever answered. */
@@ -108,7 +109,7 @@ void raft_on_read(struct raft *core, uint64_t read_id)
 	raft_assert(core->role == RAFT_LEADER && core->commit >= core->term_start);
 	raft_assert(reads->n < reads->capacity);
 	reads->pending[reads->n++] = (struct raft_read){.read_id = read_id, .read_index = core->commit};
-	if (raft_quorum(core) == 1)
+	if (raft_leads_alone(core))
 		hand_out(core, reads->n - reads->n_done); /* nobody else could have been elected */
 	else if (reads->round == reads->round_confirmed)
 		start_round(core);

@@ -26,7 +26,7 @@ static const struct raft_peer *best_follower(const struct raft *core)
 		    (heard_lately(core, peer) == heard_lately(core, best) && peer->match > best->match))
 			best = peer;
 	}
-	raft_assert(best || core->n_voters == 1);
+	raft_assert(best || raft_leads_alone(core));
 	return best;
 }
 
@@ -70,6 +70,19 @@ void raft_transfer_abort(struct raft *core)
 	core->transfer.target = RAFT_NO_MEMBER;
 }
 
+/* The leader goes in this step, so there is no time to choose or to wait. If the one that is asked to campaign cannot win,
+ * nothing is lost: another will, after its timeout. */
+void raft_hand_over_at_once(struct raft *core)
+{
+	const struct raft_peer *best = best_follower(core);
+
+	raft_assert(core->role == RAFT_LEADER);
+	if (!best)
+		return;
+	raft_trace(core, RAFT_TRACE_TRANSFER, core->hard.term, best->id);
+	core->transfer.timeout_now_due = best->id;
+}
+
 /* Only a target that has everything can win at once. */
 void raft_flush_transfer(struct raft *core)
 {
@@ -96,7 +109,7 @@ void raft_on_timeout_now(struct raft *core, const struct raft_message *message)
 {
 	raft_assert(message->term <= core->hard.term);
 	raft_assert(core->role != RAFT_LEADER || message->term < core->hard.term);
-	if (message->term < core->hard.term || !core->self_voter || core->role == RAFT_CANDIDATE)
+	if (message->term < core->hard.term || !raft_may_campaign(core) || core->role == RAFT_CANDIDATE)
 		return;
 	if (core->leader != RAFT_NO_MEMBER && core->leader != message->from)
 		return;
@@ -115,6 +128,8 @@ void raft_on_peer_down(struct raft *core, uint64_t id)
 	raft_assert(id != core->options.id);
 	if (!peer)
 		return;
+	if (core->role == RAFT_LEADER && !raft_peer_replicates(peer))
+		return;
 	if (core->role == RAFT_LEADER) {
 		/* What was under way may be lost: wait for its answer to a heartbeat before sending more. */
 		peer->probing = true;
@@ -128,7 +143,7 @@ void raft_on_peer_down(struct raft *core, uint64_t id)
 		return;
 	core->following.sticky = false;
 	soon = core->now_us + raft_random_below(core, core->options.heartbeat_us / 4 + 1);
-	if (core->self_voter && soon < core->election_deadline_us)
+	if (raft_may_campaign(core) && soon < core->election_deadline_us)
 		core->election_deadline_us = soon;
 }
 
@@ -137,14 +152,8 @@ void raft_on_peer_down(struct raft *core, uint64_t id)
 void raft_on_disk_stalled(struct raft *core)
 {
 	core->disk_stalled = core->writes.durable_seq < core->writes.seq; /* a later confirmation ends it */
-	if (core->role == RAFT_LEADER) {
-		const struct raft_peer *best = best_follower(core);
-
-		if (best) {
-			raft_trace(core, RAFT_TRACE_TRANSFER, core->hard.term, best->id);
-			core->transfer.timeout_now_due = best->id;
-		}
-	}
+	if (core->role == RAFT_LEADER)
+		raft_hand_over_at_once(core);
 	if (core->role != RAFT_FOLLOWER && core->role != RAFT_LEARNER)
 		raft_become_follower(core, core->hard.term);
 	raft_assert(core->role == RAFT_FOLLOWER || core->role == RAFT_LEARNER);

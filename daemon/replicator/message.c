@@ -5,7 +5,6 @@
 
 #include "daemon/assert.h"
 
-#include <errno.h>
 #include <string.h>
 
 static void wire_from_message(const struct replica *replica, const struct raft_message *message,
@@ -53,7 +52,7 @@ static void wire_from_message(const struct replica *replica, const struct raft_m
 	}
 }
 
-static bool message_from_wire(const struct wire_message *wire, struct raft_message *ret)
+bool replica_message_from_wire(const struct wire_message *wire, struct raft_message *ret)
 {
 	memset(ret, 0, sizeof *ret);
 	ret->from = wire->from;
@@ -99,7 +98,7 @@ static bool message_from_wire(const struct wire_message *wire, struct raft_messa
 	}
 }
 
-static void replica_send_wire(struct replica *replica, const struct wire_message *wire)
+void replica_send_wire(struct replica *replica, const struct wire_message *wire)
 {
 	size_t size = wire_encoded_size(wire);
 	raft_assert(size > 0);
@@ -120,11 +119,7 @@ static void replica_send_entries(struct replica *replica, struct wire_message *w
 		int r = storage_read(replica->storage, wire->append.prev_index + 1, wanted, WIRE_FRAME_SIZE_MAX / 2,
 				     replica->entries, &n);
 		if (r != 0) {
-			replica_log(replica, 3, "log-unreadable",
-				    "cannot read entry %llu to send it to member %llu: %s",
-				    (unsigned long long)wire->append.prev_index + 1, (unsigned long long)wire->to,
-				    r > 0 ? storage_result_name(r) : strerror(-r));
-			replica->unreadable = r > 0 ? -EBADMSG : r;
+			replica_on_unreadable(replica, wire->append.prev_index + 1, r);
 			return;
 		}
 		raft_assert(n > 0 && n <= n_entries);
@@ -149,59 +144,33 @@ void replica_send(struct replica *replica, const struct raft_message *message)
 		replica_send_wire(replica, &wire);
 }
 
-void replica_send_hello(struct replica *replica, uint64_t peer)
+struct wire_message replica_wire_message(const struct replica *replica, uint8_t type, uint64_t to)
 {
-	struct wire_message wire = {
-		.type = WIRE_HELLO,
+	return (struct wire_message){
+		.type = type,
 		.cluster = replica->options.cluster,
 		.from = replica->options.raft.id,
 		.from_incarnation = replica->incarnation,
-		.to = peer,
-		.term = 0,
-		.hello = {.version_min = WIRE_VERSION, .version_max = WIRE_VERSION, .blank = false},
+		.to = to,
 	};
-	replica_send_wire(replica, &wire);
 }
 
-static int replica_member_slot(const struct replica *replica, uint64_t id)
+bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct wire_message *ret_wire)
 {
-	const struct raft_config *config = &replica->options.config;
-	for (unsigned k = 0; k < config->n_members; k++)
-		if (config->members[k].id == id)
-			return (int)k;
-	return -1;
-}
-
-/* A member that comes back with another data directory is news for the operator. */
-static void replica_note_incarnation(struct replica *replica, int slot, const struct wire_message *wire)
-{
-	uint64_t *known = &replica->peer_incarnations[slot];
-	if (*known != 0 && *known != wire->from_incarnation)
-		replica_log(replica, 4, "incarnation-changed", "member %llu came back with another data directory",
-			    (unsigned long long)wire->from);
-	*known = wire->from_incarnation;
-}
-
-bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct raft_message *ret_message)
-{
-	struct wire_message wire;
-	int r = wire_decode(frame, len, replica->entries, WIRE_ENTRIES_MAX, &wire);
+	int r = wire_decode(frame, len, replica->entries, WIRE_ENTRIES_MAX, ret_wire);
 	const char *why = NULL;
-	int slot = -1;
 
 	if (r != WIRE_OK)
 		why = wire_result_name(r);
-	else if (wire.cluster != replica->options.cluster)
+	else if (ret_wire->cluster != replica->options.cluster)
 		why = "meant for another cluster";
-	else if (wire.to != replica->options.raft.id)
+	else if (ret_wire->to != replica->options.raft.id)
 		why = "meant for another member";
-	else if ((slot = replica_member_slot(replica, wire.from)) < 0 || wire.from == replica->options.raft.id)
-		why = "from a stranger";
-	if (why != NULL) {
-		replica->bad_frames++;
-		replica_log(replica, 4, "bad-frame", "refused a frame of %zu bytes: %s", len, why);
-		return false;
-	}
-	replica_note_incarnation(replica, slot, &wire);
-	return message_from_wire(&wire, ret_message);
+	else if (ret_wire->from == replica->options.raft.id || ret_wire->from == RAFT_NO_MEMBER)
+		why = "from nobody, or from this member itself: two members have the same id";
+	if (why == NULL)
+		return true;
+	replica->bad_frames++;
+	replica_log(replica, 4, "bad-frame", "refused a frame of %zu bytes: %s", len, why);
+	return false;
 }

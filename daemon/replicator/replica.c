@@ -1,5 +1,5 @@
 /*
- * A replica's life: opening and recovery, the loop's one turn, applying, proposals and reads, status. See replica.h.
+ * A replica's life: opening, the loop's one turn, applying. See replica.h.
  */
 #include "replica_internal.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_TEXT_MAX 512u
+#define LOG_TEXT_MAX 1024u
 
 void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
 {
@@ -34,99 +34,7 @@ struct raft *replica_core(struct replica *replica)
 	return replica->core;
 }
 
-/* Recovery -------------------------------------------------------------------------------------------- */
-
-static int replica_recover_run(struct replica *replica, const struct raft_entry *entries, uint32_t n)
-{
-	uint32_t first = 0;
-	for (uint32_t k = 0; k < n; k++) {
-		replica->sizes[k] = entries[k].size;
-		if (entries[k].time_ms > replica->last_time_ms)
-			replica->last_time_ms = entries[k].time_ms;
-		if (k + 1 < n && entries[k + 1].term == entries[first].term)
-			continue;
-		int r = raft_recover_entries(replica->core, entries[first].term, replica->sizes + first, k + 1 - first);
-		if (r != 0)
-			return r;
-		first = k + 1;
-	}
-	return 0;
-}
-
-/* Tells the core every entry's term and size. */
-static int replica_recover_entries(struct replica *replica, const struct storage_state *state, char *message)
-{
-	uint64_t index = state->base_index + 1;
-	while (index <= state->last_index) {
-		uint32_t n = 0;
-		int r = storage_read(replica->storage, index, WIRE_ENTRIES_MAX, REPLICA_APPLY_BYTES_MAX,
-				     replica->entries, &n);
-		if (r == 0)
-			r = replica_recover_run(replica, replica->entries, n);
-		if (r != 0) {
-			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read entry %llu of the log back: %s",
-				       (unsigned long long)index, r > 0 ? storage_result_name(r) : strerror(-r));
-			return r > 0 ? REPLICATOR_E_DAMAGED : r;
-		}
-		raft_assert(n > 0);
-		index += n;
-	}
-	return 0;
-}
-
-static int result_from_storage(int r)
-{
-	switch (r) {
-	case STORAGE_E_CORRUPT:
-		return REPLICATOR_E_DAMAGED;
-	case STORAGE_E_WRONG_CLUSTER:
-	case STORAGE_E_VERSION:
-		return REPLICATOR_E_CLUSTER;
-	case STORAGE_E_FULL:
-		return REPLICATOR_E_DISK_FULL;
-	default:
-		return r;
-	}
-}
-
-static void replica_log_recovery(const struct replica *replica, const struct storage_state *state)
-{
-	if (state->torn_bytes > 0)
-		replica_log(replica, 4, "torn-tail", "cut %llu bytes of a write that never completed: %s",
-			    (unsigned long long)state->torn_bytes, state->torn_where);
-	if (state->blank)
-		replica_log(replica, 5, "blank", "starts with an empty log");
-	else
-		replica_log(replica, 6, "recovered", "recovered entries %llu to %llu, term %llu",
-			    (unsigned long long)state->base_index + 1, (unsigned long long)state->last_index,
-			    (unsigned long long)state->term);
-}
-
-static int replica_start(struct replica *replica, const struct storage_state *state, uint64_t now_us, char *message)
-{
-	struct raft_options raft_options = replica->options.raft;
-	struct raft_recovered recovered = {
-		.hard_state = {.term = state->term, .vote = state->vote},
-		.config = replica->options.config,
-		.base_index = state->base_index,
-		.base_term = state->base_term,
-		.commit = state->commit,
-	};
-
-	raft_options.seed = replica->options.seed;
-	replica->core = raft_new(&raft_options, &recovered, now_us);
-	if (replica->core == NULL)
-		return -ENOMEM;
-	int r = replica_recover_entries(replica, state, message);
-	if (r != 0)
-		return r;
-	raft_start(replica->core, now_us);
-	replica->incarnation = state->incarnation;
-	replica->commit = state->commit;
-	replica->applied = state->base_index;
-	replica->core_deadline_us = now_us; /* the first tick tells the real one */
-	return 0;
-}
+/* Life ------------------------------------------------------------------------------------------------ */
 
 int replica_open(const struct replica_options *options, struct disk *disk, struct transport *transport,
 		 const struct replicator_machine *machine, void *arg, uint64_t now_us, struct replica **ret_replica,
@@ -139,6 +47,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	message[0] = '\0';
 	if (replica == NULL)
 		return -ENOMEM;
+	replica->now_us = now_us;
 	replica->options = *options;
 	replica->machine = machine;
 	replica->machine_arg = arg;
@@ -149,10 +58,10 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	replica->sizes = malloc(WIRE_ENTRIES_MAX * sizeof *replica->sizes);
 	int r = replica->entries == NULL || replica->sizes == NULL ? -ENOMEM : 0;
 	if (r == 0) {
-		r = storage_open(disk, &options->storage, &replica->storage, &state, storage_message);
+		r = replica_open_storage(replica, disk, &state, storage_message);
 		if (r != 0)
 			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "%s", storage_message);
-		r = result_from_storage(r);
+		r = replica_result_from_storage(r);
 	}
 	if (r == 0)
 		r = replica_start(replica, &state, now_us, message);
@@ -165,6 +74,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	}
 	replica->transport = transport;
 	replica_log_recovery(replica, &state);
+	replica_membership_start(replica);
 	*ret_replica = replica;
 	return 0;
 }
@@ -175,6 +85,9 @@ struct replica *replica_free(struct replica *replica)
 		return NULL;
 	if (replica->transport != NULL)
 		replica->transport->ops->close(replica->transport);
+	replica_taking_fini(replica);
+	replica_sending_fini(replica);
+	replica_installing_fini(replica);
 	storage_free(replica->storage);
 	raft_free(replica->core);
 	pending_free(&replica->runs);
@@ -193,29 +106,36 @@ static int replica_ignore_result(int result)
 	return result < 0 ? result : 0;
 }
 
-static int replica_note_durable(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+static int replica_note_durable(struct replica *replica)
 {
 	uint64_t durable = storage_durable_seq(replica->storage);
+	struct raft_event event = {.type = RAFT_EVENT_PERSISTED, .now_us = replica->now_us, .persisted_seq = durable};
 	if (durable == replica->durable_seq)
 		return 0;
 	raft_assert(durable > replica->durable_seq);
-	replica->durable_seq = durable;
 	replica->stall_reported = false;
-	struct raft_event event = {.type = RAFT_EVENT_PERSISTED, .now_us = now_us, .persisted_seq = durable};
-	return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+	replica->persisted_held = !replica_has_room(replica, &event);
+	if (replica->persisted_held)
+		return 0; /* once there is room */
+	replica->durable_seq = durable;
+	return replica_ignore_result(replica_step(replica, &event, NULL, NULL));
 }
 
-static int replica_take_message(struct replica *replica, const uint8_t *frame, size_t len, uint64_t now_us,
-				uint64_t wall_ms)
+static int replica_take_message(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_message message;
-	if (!replica_decode(replica, frame, len, &message))
+	if (!replica_message_from_wire(wire, &message))
 		return 0;
+	/* Requests are judged by their term and log: this member may not know the configuration yet that made their sender
+	 * one of the cluster. Answers of a directory that is no member count for nothing. */
+	bool counts = message.type == RAFT_MESSAGE_VOTE_REPLY || message.type == RAFT_MESSAGE_APPEND_REPLY;
+	if (counts && replica_is_foreign(replica, wire))
+		return 0;
+	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .now_us = replica->now_us, .message = &message};
+	if (!replica_has_room(replica, &event))
+		return 0; /* as if lost: what matters is repeated, and there may be room then */
 	bool writes = message.type == RAFT_MESSAGE_APPEND && message.append.n_entries > 0;
-	if (writes && !storage_has_room(replica->storage))
-		return 0; /* as if lost: the leader repeats it, and there may be room then */
-	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .now_us = now_us, .message = &message};
-	int r = replica_step(replica, &event, writes ? message.append.entries : NULL, wall_ms);
+	int r = replica_step(replica, &event, writes ? message.append.entries : NULL, NULL);
 	if (r == RAFT_E_INVALID) {
 		replica->bad_frames++;
 		replica_log(replica, 4, "bad-message", "refused an impossible message from member %llu",
@@ -224,12 +144,45 @@ static int replica_take_message(struct replica *replica, const uint8_t *frame, s
 	return replica_ignore_result(r);
 }
 
-static int replica_take_event(struct replica *replica, const struct transport_event *arrived, uint64_t now_us,
-			      uint64_t wall_ms)
+static int replica_take_frame(struct replica *replica, const uint8_t *frame, size_t len)
+{
+	struct wire_message wire;
+	if (!replica_decode(replica, frame, len, &wire))
+		return 0;
+	switch ((enum wire_type)wire.type) {
+	case WIRE_VOTE_REQUEST:
+	case WIRE_VOTE_REPLY:
+	case WIRE_APPEND:
+	case WIRE_APPEND_REPLY:
+	case WIRE_TIMEOUT_NOW:
+		return replica_take_message(replica, &wire);
+	case WIRE_HELLO:
+		return replica_on_hello(replica, &wire);
+	case WIRE_NOT_A_MEMBER:
+		replica_on_not_a_member(replica, &wire);
+		return 0;
+	case WIRE_SNAPSHOT_OFFER:
+		return replica_on_snapshot_offer(replica, &wire);
+	case WIRE_SNAPSHOT_REQUEST:
+		replica_on_snapshot_request(replica, &wire);
+		return 0;
+	case WIRE_ENDPOINT:
+		replica_on_endpoint(replica, &wire);
+		return 0;
+	case WIRE_CHECKPOINT:
+		replica_on_checkpoint(replica, &wire);
+		return replica->failed;
+	case WIRE_SNAPSHOT_CHUNK:
+		return replica_on_snapshot_chunk(replica, &wire);
+	}
+	return 0;
+}
+
+static int replica_take_event(struct replica *replica, const struct transport_event *arrived)
 {
 	switch (arrived->type) {
 	case TRANSPORT_FRAME:
-		return replica_take_message(replica, arrived->data, arrived->len, now_us, wall_ms);
+		return replica_take_frame(replica, arrived->data, arrived->len);
 	case TRANSPORT_PEER_UP:
 		replica_log(replica, 7, "peer-up", "connected to member %llu", (unsigned long long)arrived->peer);
 		replica_send_hello(replica, arrived->peer);
@@ -237,43 +190,39 @@ static int replica_take_event(struct replica *replica, const struct transport_ev
 	case TRANSPORT_PEER_DOWN: {
 		replica_log(replica, 6, "peer-down", "the connection to member %llu closed",
 			    (unsigned long long)arrived->peer);
-		struct raft_event event = {.type = RAFT_EVENT_PEER_DOWN, .now_us = now_us, .peer = arrived->peer};
-		return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+		struct raft_event event = {
+			.type = RAFT_EVENT_PEER_DOWN, .now_us = replica->now_us, .peer = arrived->peer};
+		return replica_ignore_result(replica_step(replica, &event, NULL, NULL));
 	}
 	}
 	return 0;
 }
 
-static int replica_receive(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+static int replica_receive(struct replica *replica)
 {
 	struct transport_event arrived;
 	for (unsigned k = 0; k < REPLICA_FRAMES_MAX; k++) {
 		if (replica->transport->ops->receive(replica->transport, &arrived) == 0)
 			return 0;
-		int r = replica_take_event(replica, &arrived, now_us, wall_ms);
-		if (r < 0)
+		int r = replica_take_event(replica, &arrived);
+		if (r != 0)
 			return r;
 	}
 	replica->work_left = true;
 	return 0;
 }
 
-static int replica_tick(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+/* A leader that cannot write must not go on looking alive. */
+static int replica_watch_disk(struct replica *replica)
 {
-	if (now_us < replica->core_deadline_us)
-		return 0;
 	uint64_t age = storage_oldest_write_age_us(replica->storage);
-	if (age > replica->options.raft.election_timeout_max_us && !replica->stall_reported) {
-		replica->stall_reported = true;
-		replica_log(replica, 4, "disk-stalled", "the disk has not answered for %llu ms",
-			    (unsigned long long)(age / 1000));
-		struct raft_event stalled = {.type = RAFT_EVENT_DISK_STALLED, .now_us = now_us};
-		int r = replica_ignore_result(replica_step(replica, &stalled, NULL, wall_ms));
-		if (r < 0)
-			return r;
-	}
-	struct raft_event event = {.type = RAFT_EVENT_TICK, .now_us = now_us};
-	return replica_ignore_result(replica_step(replica, &event, NULL, wall_ms));
+	if (age <= replica->options.raft.election_timeout_max_us || replica->stall_reported)
+		return 0;
+	replica->stall_reported = true;
+	replica_log(replica, 4, "disk-stalled", "the disk has not answered for %llu ms",
+		    (unsigned long long)(age / 1000));
+	struct raft_event stalled = {.type = RAFT_EVENT_DISK_STALLED, .now_us = replica->now_us};
+	return replica_ignore_result(replica_step(replica, &stalled, NULL, NULL));
 }
 
 /* After a loss of leadership nobody here can say what becomes of the entries appended before: their proposers are told so. */
@@ -318,9 +267,8 @@ static int replica_apply_some(struct replica *replica)
 	int r = storage_read(replica->storage, replica->applied + 1, wanted, REPLICA_APPLY_BYTES_MAX, replica->entries,
 			     &n);
 	if (r != 0) {
-		replica_log(replica, 2, "log-unreadable", "cannot read entry %llu back to apply it: %s",
-			    (unsigned long long)replica->applied + 1, r > 0 ? storage_result_name(r) : strerror(-r));
-		return r > 0 ? -EIO : r;
+		replica_on_unreadable(replica, replica->applied + 1, r);
+		return replica->failed != 0 ? replica->failed : r;
 	}
 	raft_assert(n > 0);
 	for (uint32_t k = 0; k < n; k++) {
@@ -331,15 +279,18 @@ static int replica_apply_some(struct replica *replica)
 			replica->machine->apply(replica->machine_arg, index, entry->time_ms, entry->data, entry->size,
 						ticket);
 		replica->applied = index;
+		replica_note_checkpoint(replica);
 	}
 	return 0;
 }
 
 static int replica_apply(struct replica *replica)
 {
+	if (replica->restoring.reader != NULL)
+		return 0; /* what comes next lies behind the snapshot */
 	for (unsigned k = 0; k < REPLICA_APPLY_ROUNDS_MAX && replica->applied < replica->commit; k++) {
 		int r = replica_apply_some(replica);
-		if (r < 0)
+		if (r != 0)
 			return r;
 	}
 	if (replica->applied < replica->commit)
@@ -362,23 +313,44 @@ static void replica_release_reads(struct replica *replica)
 	}
 }
 
+/* What this member does besides following the log. */
+static int replica_tend(struct replica *replica)
+{
+	int r = replica_tend_membership(replica);
+	if (r == 0)
+		r = replica_tend_room(replica);
+	if (r == 0)
+		r = replica_tend_installing(replica);
+	if (r == 0)
+		r = replica_tend_taking(replica);
+	replica_tend_sending(replica);
+	replica_tend_divergence(replica);
+	return r;
+}
+
 int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 {
 	int r = replica->failed;
+	replica->now_us = now_us;
+	replica->wall_ms = wall_ms;
 	replica->work_left = false;
 	if (r == 0)
 		r = storage_process(replica->storage, now_us);
 	if (r == 0)
-		r = replica_note_durable(replica, now_us, wall_ms);
+		r = replica_note_durable(replica);
 	if (r == 0)
-		r = replica_receive(replica, now_us, wall_ms);
+		r = replica_receive(replica);
+	if (r == 0) /* in every turn: a busy leader's deadline moves on for ever */
+		r = replica_watch_disk(replica);
 	if (r == 0)
-		r = replica_tick(replica, now_us, wall_ms);
+		r = replica_tick(replica);
+	if (r == 0)
+		r = replica_tend(replica);
 	if (r == 0) {
 		/* What the steps queued goes to the disk before the time-consuming part. */
 		r = storage_process(replica->storage, now_us);
 		/* A write that has ended meanwhile took its signal with it: the core is told in the next turn, at once. */
-		if (storage_durable_seq(replica->storage) != replica->durable_seq)
+		if (storage_durable_seq(replica->storage) != replica->durable_seq && !replica->persisted_held)
 			replica->work_left = true;
 	}
 	if (r == 0) {
@@ -388,179 +360,25 @@ int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 	if (r == 0)
 		replica_release_reads(replica);
 	if (r == 0)
-		r = replica->unreadable;
+		r = replica->failed; /* found out somewhere deep in this turn */
+	if (r == 0 && replica->removed)
+		r = REPLICATOR_E_REMOVED;
 	replica->failed = r;
 	return r;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 uint64_t replica_deadline_us(const struct replica *replica)
 {
-	uint64_t deadline = replica->core_deadline_us;
-	uint64_t storage = storage_deadline_us(replica->storage);
+	uint64_t deadline = earlier(replica_tick_deadline_us(replica), storage_deadline_us(replica->storage));
 	if (replica->work_left || replica->transport->ops->pending(replica->transport))
 		return 0;
-	return storage < deadline ? storage : deadline;
-}
-
-/* Proposals and reads --------------------------------------------------------------------------------- */
-
-static int result_from_core(int r)
-{
-	switch (r) {
-	case RAFT_E_NOT_LEADER:
-		return REPLICATOR_E_NOT_LEADER;
-	case RAFT_E_BUSY:
-		return REPLICATOR_E_BUSY;
-	case RAFT_E_NOT_READY:
-		return REPLICATOR_E_NOT_READY;
-	case RAFT_E_UNKNOWN_MEMBER:
-		return REPLICATOR_E_TARGET;
-	default:
-		return r;
-	}
-}
-
-/* At most WIRE_ENTRIES_MAX commands as one step of the core. */
-static int replica_propose_step(struct replica *replica, const struct replicator_command *commands, uint32_t n,
-				uint64_t first_ticket, uint64_t now_us, uint64_t wall_ms)
-{
-	struct raft_status status;
-	raft_get_status(replica->core, &status);
-	if (status.role != RAFT_LEADER)
-		return REPLICATOR_E_NOT_LEADER;
-	if (wall_ms > replica->last_time_ms)
-		replica->last_time_ms = wall_ms;
-	for (uint32_t k = 0; k < n; k++) {
-		if (commands[k].size > RAFT_ENTRY_SIZE_MAX)
-			return -EINVAL;
-		replica->sizes[k] = commands[k].size;
-		replica->entries[k] = (struct raft_entry){
-			.term = status.hard_state.term,
-			.time_ms = replica->last_time_ms,
-			.type = RAFT_ENTRY_COMMAND,
-			.size = commands[k].size,
-			.data = commands[k].data,
-		};
-	}
-	struct pending_run run = {.first_index = status.last_index + 1,
-				  .n = n,
-				  .term = status.hard_state.term,
-				  .first_ticket = first_ticket};
-	int r = pending_push(&replica->runs, &run);
-	if (r < 0)
-		return r;
-	struct raft_event event = {
-		.type = RAFT_EVENT_PROPOSE, .now_us = now_us, .propose = {.sizes = replica->sizes, .n_entries = n}};
-	r = replica_step(replica, &event, replica->entries, wall_ms);
-	if (r != RAFT_OK) {
-		replica->runs.count--; /* the one just pushed */
-		return result_from_core(r);
-	}
-	replica->proposals += n;
-	return 0;
-}
-
-int replica_propose(struct replica *replica, const struct replicator_command *commands, uint32_t n,
-		    uint64_t first_ticket, uint64_t now_us, uint64_t wall_ms)
-{
-	raft_assert(n > 0 && first_ticket > 0);
-	if (replica->failed != 0)
-		return replica->failed;
-	if (n > WIRE_ENTRIES_MAX)
-		return -EINVAL;
-	if (!storage_has_room(replica->storage))
-		return REPLICATOR_E_DISK_FULL;
-	return replica_propose_step(replica, commands, n, first_ticket, now_us, wall_ms);
-}
-
-int replica_read(struct replica *replica, uint64_t ticket, uint64_t now_us)
-{
-	struct pending_read read = {.read_id = replica->next_read_id, .read_index = UINT64_MAX, .ticket = ticket};
-	if (replica->failed != 0)
-		return replica->failed;
-	int r = pending_push(&replica->reads, &read);
-	if (r < 0)
-		return r;
-	struct raft_event event = {.type = RAFT_EVENT_READ, .now_us = now_us, .read_id = read.read_id};
-	r = replica_step(replica, &event, NULL, 0);
-	if (r != RAFT_OK) {
-		replica->reads.count--; /* the one just pushed */
-		return result_from_core(r);
-	}
-	replica->next_read_id++;
-	return 0;
-}
-
-int replica_transfer(struct replica *replica, uint64_t target, uint64_t now_us)
-{
-	struct raft_event event = {.type = RAFT_EVENT_TRANSFER, .now_us = now_us, .transfer_target = target};
-	if (replica->failed != 0)
-		return replica->failed;
-	return result_from_core(replica_step(replica, &event, NULL, 0));
-}
-
-/* Status ---------------------------------------------------------------------------------------------- */
-
-static void replica_peer_status(const struct replica *replica, const struct raft_progress *progress,
-				struct replicator_peer_status *ret)
-{
-	struct transport_peer_stats stats = {0};
-	bool known = replica->transport->ops->peer_stats(replica->transport, progress->id, &stats);
-	*ret = (struct replicator_peer_status){
-		.id = progress->id,
-		.voter = progress->voter,
-		.connected = known && stats.connected,
-		.match = progress->match,
-		.dropped_frames = known ? stats.dropped_frames : 0,
-	};
-}
-
-void replica_get_status(const struct replica *replica, struct replicator_status *ret_status)
-{
-	struct raft_status core;
-	struct storage_stats disk;
-
-	raft_get_status(replica->core, &core);
-	storage_get_stats(replica->storage, &disk);
-	*ret_status = (struct replicator_status){
-		.id = core.id,
-		.cluster = replica->options.cluster,
-		.incarnation = replica->incarnation,
-		.role = (unsigned)core.role,
-		.leader = core.leader,
-		.term = core.hard_state.term,
-		.first_index = core.base_index + 1,
-		.last_index = core.last_index,
-		.durable_index = core.durable_index,
-		.commit = core.commit,
-		.applied = replica->applied,
-		.elections = replica->elections,
-		.proposals = replica->proposals,
-		.bad_frames = replica->bad_frames,
-		.flushes = disk.flushes,
-		.flushed_entries = disk.flushed_entries,
-		.flushed_bytes = disk.flushed_bytes,
-		.sync_us_total = disk.sync_us_total,
-		.sync_us_max = disk.sync_us_max,
-		.disk_bytes = disk.disk_bytes,
-		.log_cache_bytes = disk.cache_bytes,
-		.n_peers = core.n_peers,
-	};
-	for (unsigned k = 0; k < core.n_peers; k++)
-		replica_peer_status(replica, &core.peers[k], &ret_status->peers[k]);
-}
-
-int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
-		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n)
-{
-	struct raft_status status;
-	raft_get_status(replica->core, &status);
-	if (first_index > status.last_index || max_entries == 0) {
-		*ret_n = 0;
-		return 0;
-	}
-	if (first_index <= status.base_index)
-		first_index = status.base_index + 1;
-	int r = storage_read(replica->storage, first_index, max_entries, bytes_max, ret_entries, ret_n);
-	return r > 0 ? -EIO : r;
+	deadline = earlier(deadline, earlier(replica->hello_us, replica->disconnect_us));
+	if (replica->receiving.index != 0)
+		deadline = earlier(deadline, replica->receiving.again_us);
+	return deadline;
 }

@@ -15,8 +15,13 @@
 struct replica_options {
 	uint64_t cluster;
 	uint64_t seed;
-	struct raft_config config; /* who founds the cluster */
-	struct raft_options raft;  /* id and timing; its seed is replaced by the one above */
+	struct raft_config
+		founders; /* by the configuration file: whom to found the cluster with; roles do not matter */
+	uint64_t snapshot_log_bytes;   /* a snapshot is due when the log since the last one is larger than this … */
+	uint32_t snapshot_log_percent; /* … and than this share of the last snapshot */
+	uint64_t checkpoint_entries; /* states are compared at every multiple of this index; 0: the usual; all alike */
+	bool heal; /* a damaged data directory is set aside, and the member rejoins as a new one (README.md says when) */
+	struct raft_options raft; /* id and timing; its seed is replaced by the one above */
 	struct storage_options storage;
 };
 
@@ -28,7 +33,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 		 char *message) __attribute__((warn_unused_result));
 struct replica *replica_free(struct replica *replica);
 
-/* Does all that is due at now_us. wall_ms: the wall clock, for the time in entries. */
+/* Does all that is due at now_us. wall_ms: the wall clock, for the time in entries. Results as replicator_process. */
 int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
 
 /* When replica_process must be called next at the latest; now or earlier: there is work left. */
@@ -38,6 +43,11 @@ int replica_propose(struct replica *replica, const struct replicator_command *co
 		    uint64_t first_ticket, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
 int replica_read(struct replica *replica, uint64_t ticket, uint64_t now_us) __attribute__((warn_unused_result));
 int replica_transfer(struct replica *replica, uint64_t target, uint64_t now_us) __attribute__((warn_unused_result));
+int replica_change(struct replica *replica, const struct replicator_change *change, uint64_t now_us, uint64_t wall_ms,
+		   uint64_t *ret_index) __attribute__((warn_unused_result));
+int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
+int replica_snapshot(struct replica *replica) __attribute__((warn_unused_result));
+void replica_get_membership(const struct replica *replica, struct replicator_membership *ret_membership);
 void replica_get_status(const struct replica *replica, struct replicator_status *ret_status);
 int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
 		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n) __attribute__((warn_unused_result));

@@ -1,10 +1,13 @@
 /*
- * The inside of a replica, shared by replica.c (life, loop, status), update.c (carrying out what the core decides) and
- * message.c (core messages to wire messages and back). Nobody else includes it.
+ * The inside of a replica, shared by replica.c (life, loop), start.c (recovery), requests.c (proposals, reads), update.c
+ * (carrying out what the core decides), message.c (core messages to wire messages and back), membership.c (hellos,
+ * founding, changes), room.c (a full disk), damage.c (entries that cannot be read), snapshot_take.c, snapshot_send.c and snapshot_install.c (snapshots), divergence.c (do all copies agree), status.c.
+ * Nobody else includes it.
  */
 #ifndef RAFT_KV_REPLICA_INTERNAL_H
 #define RAFT_KV_REPLICA_INTERNAL_H
 
+#include "../storage/snapshots.h"
 #include "../transport/wire.h"
 #include "pending.h"
 #include "replica.h"
@@ -15,6 +18,86 @@
 #define REPLICA_APPLY_ROUNDS_MAX 8u
 #define REPLICA_FRAMES_MAX 256u /* received in one call of replica_process */
 
+/* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
+#define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
+#define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
+#define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
+
+/* The hash of the state as of an entry. */
+struct replica_checkpoint {
+	uint64_t index; /* 0: none */
+	uint64_t hash;
+};
+
+/* What is known of another member and is no business of the core. */
+struct replica_peer {
+	uint64_t id;			      /* 0: the slot is free */
+	uint64_t incarnation;		      /* as last heard; 0: never */
+	bool blank;			      /* as its last hello said */
+	uint64_t offered_us;		      /* when a snapshot was offered to it last */
+	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
+};
+
+/* A snapshot of the state machine on its way to the disk. */
+struct replica_taking {
+	void *snapshot; /* the machine's; NULL: none is being taken */
+	uint8_t *buf;	/* REPLICA_SNAPSHOT_SLICE bytes, while one is being taken */
+	size_t filled, taken;
+	bool read_all;
+	bool finishing; /* the storage has all of it */
+	uint64_t retry_us;
+	bool wanted; /* whatever the size of the log */
+};
+
+/* A snapshot of the leader on its way to this disk. */
+struct replica_receiving {
+	uint64_t index; /* 0: none */
+	uint64_t term;
+	uint64_t total;
+	uint64_t from;
+	uint64_t leader_term;
+	uint64_t requested; /* up to this offset of the file */
+	uint64_t again_us;  /* ask again then */
+};
+
+/* A snapshot on its way from the disk into the state machine. */
+struct replica_restoring {
+	struct snapshot_reader *reader; /* NULL: none */
+	uint64_t index;
+};
+
+/* A disk without room. */
+struct replica_room {
+	bool full;	   /* as last reported */
+	uint64_t tried;	   /* the voter that leadership was offered to last */
+	uint64_t again_us; /* not offered to the next one before */
+};
+
+/* Comparing states. */
+#define REPLICA_CHECKPOINTS 64u /* remembered: some heartbeats' worth of entries under the heaviest load */
+struct replica_divergence {
+	struct replica_checkpoint ring[REPLICA_CHECKPOINTS]; /* by number */
+	uint64_t newest;
+
+	/* Asked by a leader, not reached yet. */
+	uint64_t wanted; /* 0: nothing */
+	uint64_t wanted_by, wanted_term;
+
+	/* As leader: the round under way, or the last one. */
+	bool open;
+	uint64_t asked, asked_hash, asked_us, asked_term;
+	uint64_t again_us;
+	uint64_t reported; /* the differences at this one */
+};
+
+/* The file that other members are being sent. */
+struct replica_sending {
+	struct snapshot_reader *reader; /* NULL: none */
+	uint64_t index, term, total;
+	uint64_t used_us;
+	uint8_t *buf; /* WIRE_CHUNK_BYTES_MAX */
+};
+
 struct replica {
 	struct replica_options options;
 	struct raft *core;
@@ -24,16 +107,19 @@ struct replica {
 	void *machine_arg;
 
 	uint64_t incarnation;
+	bool aside; /* the directory holds what was damaged: blank or not, it is none that a cluster is founded with */
 	uint64_t commit;
 	uint64_t applied;
 	uint64_t durable_seq; /* last one told to the core */
+	bool persisted_held;  /* the core cannot be told yet: what it would do then has no room */
 	uint64_t core_deadline_us;
-	uint64_t last_time_ms; /* stamped into entries; never goes back */
+	uint64_t tick_held_us; /* no tick before: it would have no room for its write */
+	uint64_t last_time_ms; /* the newest in any entry known here; stamped ones never go back */
 	uint64_t next_read_id;
 	bool stall_reported;
-	bool work_left; /* frames or entries were left over by the last call */
-	int failed;	/* the disk's final error; nothing is done any more */
-	int unreadable; /* an entry of the log could not be read back: this member must not lead on, and stops */
+	bool work_left;		/* frames or entries were left over by the last call */
+	int failed;		/* why the member must stop: nothing is done any more */
+	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none */
 
 	struct pending_queue runs;  /* struct pending_run */
 	struct pending_queue reads; /* struct pending_read, read ids consecutive */
@@ -41,22 +127,113 @@ struct replica {
 	struct raft_entry *entries; /* scratch: WIRE_ENTRIES_MAX */
 	uint32_t *sizes;	    /* scratch of as many */
 
-	uint64_t peer_incarnations[RAFT_MEMBERS_MAX]; /* as last heard, in the order of the configuration; 0: never */
+	uint64_t now_us;  /* of the call under way */
+	uint64_t wall_ms; /* likewise */
+
+	/* Membership. */
+	struct replica_peer peers[2 * RAFT_MEMBERS_MAX];
+	uint64_t followed_config_index; /* the transport's peers are those of this configuration … */
+	bool followed_config;		/* … if there was one */
+	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
+	uint64_t disconnect_us;		/* those that left are disconnected then */
+	uint64_t stranger_told_us;
+	uint64_t endpoint_told_us;
+	bool removed;
+
+	struct replica_taking taking;
+	struct replica_receiving receiving;
+	struct replica_restoring restoring;
+	struct replica_sending sending;
+	struct replica_room room;
+	struct replica_divergence divergence;
+
 	uint64_t elections;
 	uint64_t proposals;
 	uint64_t bad_frames;
+	uint64_t stale_frames; /* of an incarnation that is no member */
+	uint64_t snapshots_taken;
+	uint64_t snapshots_installed;
 };
 
 /* update.c: one step of the core and everything that follows from it. entries: those that the event appends, NULL if none.
- * Returns the core's result, or a negative errno, which is kept in replica->failed when it came from the disk. */
+ * ret_index: of the first appended entry; may be NULL. Returns the core's result, or a negative errno, which is kept in
+ * replica->failed when it came from the disk. */
 int replica_step(struct replica *replica, const struct raft_event *event, const struct raft_entry *entries,
-		 uint64_t wall_ms) __attribute__((warn_unused_result));
+		 uint64_t *ret_index) __attribute__((warn_unused_result));
+
+/* Entries stamped here from now on are not older than this. */
+void replica_note_time(struct replica *replica, uint64_t time_ms);
+
+/* start.c */
+/* storage_open, with what heals a damaged directory. Results and message as storage_open. */
+int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
+	__attribute__((warn_unused_result));
+/* Loads the snapshot, makes the core and tells it the log. Results as replicator_new; message as there. */
+int replica_start(struct replica *replica, struct storage_state *state, uint64_t now_us, char *message)
+	__attribute__((warn_unused_result));
+void replica_log_recovery(const struct replica *replica, const struct storage_state *state);
+int replica_result_from_storage(int r);
+
+/* room.c */
+/* False: the step may have to write more than there is room for. */
+bool replica_has_room(const struct replica *replica, const struct raft_event *event);
+uint64_t replica_tick_deadline_us(const struct replica *replica);
+int replica_tick(struct replica *replica) __attribute__((warn_unused_result));
+int replica_tend_room(struct replica *replica) __attribute__((warn_unused_result));
+
+/* damage.c: storage_read failed for this entry. The log heals itself, or replica->failed says that the member must stop. */
+void replica_on_unreadable(struct replica *replica, uint64_t index, int error);
 
 /* message.c */
 void replica_send(struct replica *replica, const struct raft_message *message);
+void replica_send_wire(struct replica *replica, const struct wire_message *wire);
+/* The header of a message of this member to another one. Its term is 0: the newest one may not be durable yet, and only
+ * the core knows when it may be told. */
+struct wire_message replica_wire_message(const struct replica *replica, uint8_t type, uint64_t to);
+/* Decodes a frame; its entries are replica->entries. False: it was counted as bad, or is not for this member. */
+bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct wire_message *ret_wire);
+/* False: it is not for the core. */
+bool replica_message_from_wire(const struct wire_message *wire, struct raft_message *ret_message);
+
+/* membership.c */
+struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id); /* NULL: a stranger, or this member */
+const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
+/* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
+bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
+void replica_membership_start(struct replica *replica);
 void replica_send_hello(struct replica *replica, uint64_t peer);
-/* Decodes a frame into *ret_message; its entries are replica->entries. False: it was counted as bad, or is not for the core. */
-bool replica_decode(struct replica *replica, const uint8_t *frame, size_t len, struct raft_message *ret_message);
+int replica_on_hello(struct replica *replica, const struct wire_message *wire) __attribute__((warn_unused_result));
+void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire);
+void replica_on_endpoint(struct replica *replica, const struct wire_message *wire);
+int replica_tend_membership(struct replica *replica) __attribute__((warn_unused_result));
+
+/* snapshot_take.c */
+int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
+void replica_taking_fini(struct replica *replica);
+
+/* snapshot_send.c */
+void replica_offer_snapshots(struct replica *replica, const uint64_t *peers, size_t n_peers);
+void replica_on_snapshot_request(struct replica *replica, const struct wire_message *wire);
+void replica_tend_sending(struct replica *replica);
+void replica_sending_fini(struct replica *replica);
+
+/* snapshot_install.c */
+int replica_on_snapshot_offer(struct replica *replica, const struct wire_message *wire)
+	__attribute__((warn_unused_result));
+int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message *wire)
+	__attribute__((warn_unused_result));
+/* Loads the newest snapshot of the disk whole, before anything else happens. */
+int replica_load_snapshot(struct replica *replica, uint64_t index, struct raft_config *ret_config,
+			  uint64_t *ret_config_index, char *message) __attribute__((warn_unused_result));
+int replica_tend_installing(struct replica *replica) __attribute__((warn_unused_result));
+void replica_installing_fini(struct replica *replica);
+
+/* divergence.c: replica->failed says that this member must stop. */
+void replica_note_checkpoint(struct replica *replica); /* after each entry that was applied */
+void replica_on_checkpoint(struct replica *replica, const struct wire_message *wire);
+void replica_tend_divergence(struct replica *replica);
+
+/* status.c has replica_get_status, replica_get_membership and replica_read_log. */
 
 void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

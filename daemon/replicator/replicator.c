@@ -19,6 +19,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+_Static_assert(CONFIG_ENDPOINT_MAX <= RAFT_ENDPOINT_MAX && RAFT_ENDPOINT_MAX <= REPLICATOR_ENDPOINT_MAX &&
+		       RAFT_ENDPOINT_MAX <= TRANSPORT_ENDPOINT_MAX,
+	       "an endpoint of the file fits everywhere");
+
 /* Entries on their way to one follower; uncommitted entries of a leader. Reasons: one batch fits a frame and a flush; the
  * window keeps a link of 10 Gbit/s and 5 ms busy; uncommitted data bound a leader's memory when a quorum is slow. */
 #define BATCH_BYTES_MAX (512u * 1024u)
@@ -57,6 +61,16 @@ const char *replicator_result_name(int result)
 		return "damaged data";
 	case REPLICATOR_E_CLUSTER:
 		return "wrong cluster";
+	case REPLICATOR_E_PENDING:
+		return "another change is under way";
+	case REPLICATOR_E_MEMBERSHIP:
+		return "impossible change of the membership";
+	case REPLICATOR_E_STALE:
+		return "the membership has changed meanwhile";
+	case REPLICATOR_E_REMOVED:
+		return "removed from the cluster";
+	case REPLICATOR_E_DIVERGED:
+		return "diverged state";
 	}
 	return result < 0 ? strerror(-result) : "unknown result";
 }
@@ -100,8 +114,16 @@ static void fill_options(const struct config *config, uint64_t id, struct replic
 	memset(ret, 0, sizeof *ret);
 	ret->cluster = cluster != 0 ? cluster : 1;
 	ret->seed = random_u64();
-	for (unsigned k = 0; k < config->n_members; k++)
-		ret->config.members[ret->config.n_members++] = (struct raft_config_member){config->members[k].id, true};
+	for (unsigned k = 0; k < config->n_members; k++) {
+		const struct config_member *from = &config->members[k];
+		struct raft_config_member *to = &ret->founders.members[ret->founders.n_members++];
+		*to = (struct raft_config_member){.id = from->id, .role = RAFT_MEMBER_JOINING};
+		memcpy(to->peer_endpoint, from->peer, strlen(from->peer) + 1);
+		memcpy(to->client_endpoint, from->client, strlen(from->client) + 1);
+	}
+	ret->snapshot_log_bytes = config->snapshot_log_size;
+	ret->snapshot_log_percent = config->snapshot_log_percent;
+	ret->heal = true;
 	ret->raft = (struct raft_options){
 		.id = id,
 		.heartbeat_us = (uint64_t)config->heartbeat_ms * 1000u,
@@ -276,7 +298,7 @@ int replicator_process(struct replicator *replicator)
 		replicator->armed_us = UINT64_MAX;
 	}
 	int r = replica_process(replicator->replica, now, clock_us(CLOCK_REALTIME) / 1000u);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	return arm_timer(replicator, replica_deadline_us(replicator->replica));
 }
@@ -296,6 +318,28 @@ int replicator_read(struct replicator *replicator, uint64_t ticket)
 int replicator_transfer(struct replicator *replicator, uint64_t target)
 {
 	return replica_transfer(replicator->replica, target, clock_us(CLOCK_MONOTONIC));
+}
+
+int replicator_change(struct replicator *replicator, const struct replicator_change *change, uint64_t *ret_index)
+{
+	return replica_change(replicator->replica, change, clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_REALTIME) / 1000u,
+			      ret_index);
+}
+
+int replicator_bootstrap(struct replicator *replicator)
+{
+	return replica_bootstrap(replicator->replica, clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_REALTIME) / 1000u);
+}
+
+int replicator_snapshot(struct replicator *replicator)
+{
+	int r = replica_snapshot(replicator->replica);
+	return r == 0 ? arm_timer(replicator, 0) : r;
+}
+
+void replicator_get_membership(const struct replicator *replicator, struct replicator_membership *ret_membership)
+{
+	replica_get_membership(replicator->replica, ret_membership);
 }
 
 void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status)

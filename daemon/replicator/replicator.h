@@ -24,24 +24,30 @@
 #include <stdint.h>
 
 #define REPLICATOR_MESSAGE_MAX 8192u
+#define REPLICATOR_ENDPOINT_MAX 200u /* characters */
 
 /* Documented outcomes. Negative values are errno numbers and fatal unless a function says otherwise. */
 enum replicator_result {
 	REPLICATOR_OK = 0,
-	REPLICATOR_E_NOT_LEADER = 1, /* definite: nothing was appended; replicator_status names the leader */
-	REPLICATOR_E_BUSY = 2,	     /* definite: a queue is full or a hand-over is under way; try again */
-	REPLICATOR_E_NOT_READY = 3,  /* definite: this leader has committed nothing in its term yet; try again */
-	REPLICATOR_E_DISK_FULL = 4,  /* definite: no room for the log */
-	REPLICATOR_E_UNKNOWN = 5,    /* appended, then leadership was lost: it may still be committed */
-	REPLICATOR_E_LOST = 6,	     /* a read whose leader lost its leadership; try again */
-	REPLICATOR_E_TARGET = 7,     /* hand-over: the target is no other voter of the cluster */
-	REPLICATOR_E_CONFIG = 8,     /* the configuration is wrong */
-	REPLICATOR_E_DAMAGED = 9,    /* the data directory is damaged */
-	REPLICATOR_E_CLUSTER = 10,   /* the data directory belongs to another cluster or member, or a newer version */
+	REPLICATOR_E_NOT_LEADER = 1,  /* definite: nothing was appended; replicator_status names the leader */
+	REPLICATOR_E_BUSY = 2,	      /* definite: a queue is full or a hand-over is under way; try again */
+	REPLICATOR_E_NOT_READY = 3,   /* definite: this leader has committed nothing in its term yet; try again */
+	REPLICATOR_E_DISK_FULL = 4,   /* definite: no room for the log */
+	REPLICATOR_E_UNKNOWN = 5,     /* appended, then leadership was lost: it may still be committed */
+	REPLICATOR_E_LOST = 6,	      /* a read whose leader lost its leadership; try again */
+	REPLICATOR_E_TARGET = 7,      /* hand-over: the target is no other voter of the cluster */
+	REPLICATOR_E_CONFIG = 8,      /* the configuration is wrong */
+	REPLICATOR_E_DAMAGED = 9,     /* the data directory is damaged */
+	REPLICATOR_E_CLUSTER = 10,    /* the data directory belongs to another cluster or member, or a newer version */
+	REPLICATOR_E_PENDING = 11,    /* membership: another change is not committed yet; try again */
+	REPLICATOR_E_MEMBERSHIP = 12, /* membership: impossible change (unknown or known member, the last voter …) */
+	REPLICATOR_E_STALE = 13,      /* membership: it has changed since the one that the change was meant for */
+	REPLICATOR_E_REMOVED = 14,    /* this member was removed from the cluster: stop, and do not start again */
+	REPLICATOR_E_DIVERGED = 15,   /* this member's state differs from the others': stop, keep the directory */
 };
 const char *replicator_result_name(int result);
 
-/* The state machine. arg is the pointer given to replicator_new. None may be NULL. */
+/* The state machine. arg is the pointer given to replicator_new. Those up to log must not be NULL. */
 struct replicator_machine {
 	/* A command is committed: apply it. Indexes increase; other members see the same. ticket: the one under which this
 	 * member proposed it, 0 if it was proposed elsewhere or before a loss of leadership. data lives until the return. */
@@ -54,6 +60,60 @@ struct replicator_machine {
 	void (*unreadable)(void *arg, uint64_t ticket, int why);
 	/* Something worth a line in the journal. level: syslog number. event: a short machine-readable word.  */
 	void (*log)(void *arg, int level, const char *event, const char *text);
+
+	/*
+	 * Snapshots. A machine that has none leaves all of these NULL; then its log grows for ever, and a member that fell
+	 * behind its beginning cannot catch up. All members' machines must write and read the same bytes.
+	 */
+	/* The state as of the last applied entry, in constant time and unchanged by what is applied later; NULL: no memory
+	 * (it is tried again). */
+	void *(*snapshot_take)(void *arg);
+	/* The next bytes of the snapshot into buf, up to capacity (at least 64 KiB). Returns the count, 0 at the end. */
+	size_t (*snapshot_read)(void *arg, void *snapshot, uint8_t *buf, size_t capacity);
+	void (*snapshot_free)(void *arg, void *snapshot);
+	/* Loading: restore_begin, then restore_feed with the bytes in any pieces, then restore_end with success = true, upon
+	 * which the machine's state is the snapshot's; false: forget it, the state is as before. Between begin and end nothing
+	 * is applied, but stale reads may be asked. 0, or a negative errno: these bytes are no snapshot, or no memory. */
+	int (*restore_begin)(void *arg);
+	int (*restore_feed)(void *arg, const uint8_t *buf, size_t len);
+	int (*restore_end)(void *arg, bool success);
+	/* A hash of the whole state, equal on members that applied the same entries; NULL: divergence is not detected. */
+	uint64_t (*state_hash)(void *arg);
+};
+
+/* Who belongs to the cluster. The log decides; the configuration file only says whom to expect at the very first start. */
+enum replicator_member_role {
+	REPLICATOR_VOTER = 1,
+	REPLICATOR_LEARNER = 2, /* receives everything, never votes; stays one until it is promoted */
+	REPLICATOR_JOINING = 3, /* a learner that the leader promotes by itself once it has caught up */
+};
+struct replicator_member {
+	uint64_t id;
+	unsigned role;	      /* enum replicator_member_role */
+	uint64_t incarnation; /* of its data directory; 0: not heard yet */
+	char peer[REPLICATOR_ENDPOINT_MAX + 1];
+	char client[REPLICATOR_ENDPOINT_MAX + 1];
+};
+struct replicator_membership {
+	uint64_t index; /* of the entry that made it so; 0: no cluster yet */
+	bool committed;
+	unsigned n_members; /* ascending by id */
+	struct replicator_member members[RAFT_MEMBERS_MAX];
+};
+
+enum replicator_change_type {
+	REPLICATOR_ADD = 1,	/* id, peer, client, stay_learner; joins as a learner */
+	REPLICATOR_REMOVE = 2,	/* id */
+	REPLICATOR_PROMOTE = 3, /* id: a learner that is to become a voter when it has caught up */
+	REPLICATOR_MOVE = 4,	/* id, peer, client: the member has other endpoints from now on */
+};
+struct replicator_change {
+	enum replicator_change_type type;
+	uint64_t id;
+	bool stay_learner;
+	const char *peer;
+	const char *client;
+	uint64_t if_index; /* only if the membership is still the one of this index; 0: whatever it is */
 };
 
 struct replicator_peer_status {
@@ -81,6 +141,13 @@ struct replicator_status {
 	uint64_t bad_frames; /* received and refused since start */
 	uint64_t flushes, flushed_entries, flushed_bytes, sync_us_total, sync_us_max;
 	uint64_t disk_bytes, log_cache_bytes;
+	uint64_t snapshot_index;		 /* of the newest durable one; 0: none */
+	uint64_t snapshot_bytes;		 /* of its file */
+	uint64_t snapshots;			 /* taken since start */
+	uint64_t installed;			 /* received from a leader and installed since start */
+	bool snapshotting;			 /* one is being written */
+	uint64_t transfer_bytes, transfer_total; /* of the snapshot being received; 0 0: none */
+	bool blank;				 /* no cluster yet: waits to be founded or to hear from a leader */
 	unsigned n_peers;
 	struct replicator_peer_status peers[RAFT_MEMBERS_MAX];
 };
@@ -100,8 +167,8 @@ struct replicator *replicator_free(struct replicator *replicator);
 
 int replicator_fd(const struct replicator *replicator); /* readable: call replicator_process */
 
-/* Does all that is due and returns without blocking. 0, or a negative errno: the disk failed and the member must
- * stop now (a failed sync is never retried). */
+/* Does all that is due and returns without blocking. 0, or the member must stop now: a negative errno, the disk failed (a
+ * failed sync is never retried); REPLICATOR_E_REMOVED, it was removed from the cluster. */
 int replicator_process(struct replicator *replicator) __attribute__((warn_unused_result));
 
 struct replicator_command {
@@ -119,6 +186,21 @@ int replicator_read(struct replicator *replicator, uint64_t ticket) __attribute_
 
 /* Hands leadership to target (0: the best follower). 0: begun; the status shows the outcome. _E_NOT_LEADER, _E_TARGET, _E_BUSY. */
 int replicator_transfer(struct replicator *replicator, uint64_t target) __attribute__((warn_unused_result));
+
+/* Changes the membership by one member (dissertation, section 4.1). 0 and *ret_index: the change is appended at this index; it is done
+ * when replicator_get_membership shows that index or a later one as committed, and undone if it shows neither it nor a later
+ * one. _E_NOT_LEADER, _E_NOT_READY, _E_PENDING, _E_MEMBERSHIP, _E_STALE, _E_DISK_FULL; -EINVAL: an endpoint is malformed. */
+int replicator_change(struct replicator *replicator, const struct replicator_change *change, uint64_t *ret_index)
+	__attribute__((warn_unused_result));
+void replicator_get_membership(const struct replicator *replicator, struct replicator_membership *ret_membership);
+
+/* Founds the cluster although not every configured member was heard: this member becomes its first voter, the others join when
+ * they come. Only for a member with a blank directory, and only once and on one member of a cluster: two foundings are
+ * two clusters. 0; _E_MEMBERSHIP: this member belongs to a cluster already. */
+int replicator_bootstrap(struct replicator *replicator) __attribute__((warn_unused_result));
+
+/* Takes a snapshot now, whatever the size of the log. 0: begun, or one is being taken; _E_DISK_FULL. */
+int replicator_snapshot(struct replicator *replicator) __attribute__((warn_unused_result));
 
 void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status);
 

@@ -7,43 +7,62 @@
 
 #include "daemon/assert.h"
 
-#include <errno.h>
 #include <string.h>
 
-static int replica_write(struct replica *replica, const struct raft_update *update, const struct raft_entry *entries,
-			 uint64_t wall_ms)
+/* The leader's clock, made to never go back along the log. */
+void replica_note_time(struct replica *replica, uint64_t time_ms)
 {
-	struct raft_entry noop = {.term = update->write.term, .type = RAFT_ENTRY_NOOP};
+	if (time_ms > replica->last_time_ms)
+		replica->last_time_ms = time_ms;
+}
+
+/* The entries of an update: the core's own (no-op, configuration) go to *own, those of the event are at hand. */
+static const struct raft_entry *update_entries(struct replica *replica, const struct raft_update *update,
+					       const struct raft_entry *entries, struct raft_entry *own)
+{
+	if (!update->write.noop && update->write.config == NULL) {
+		raft_assert(entries != NULL);
+		/* Another leader's clock may be ahead: what we stamp when we lead must not go back. */
+		uint64_t newest_ms =
+			entries[update->write.skip + update->write.last_index - update->write.first_index].time_ms;
+		replica_note_time(replica, newest_ms);
+		return entries + update->write.skip;
+	}
+	raft_assert(update->write.first_index == update->write.last_index);
+	replica_note_time(replica, replica->wall_ms);
+	*own = (struct raft_entry){
+		.term = update->write.term, .time_ms = replica->last_time_ms, .type = RAFT_ENTRY_NOOP};
+	if (update->write.config != NULL) {
+		own->type = RAFT_ENTRY_CONFIG;
+		own->data = update->write.config;
+		own->size = update->write.config_size;
+	}
+	return own;
+}
+
+static int replica_write(struct replica *replica, const struct raft_update *update, const struct raft_entry *entries)
+{
+	struct raft_entry own;
 	struct storage_write write = {
 		.seq = update->write.seq,
 		.term = update->write.hard_state.term,
 		.vote = update->write.hard_state.vote,
 		.commit = update->commit,
 		.truncate_from = update->write.truncate_from,
+		.reset_index = update->write.reset_index,
+		.reset_term = update->write.reset_term,
+		.own = update->write.noop || update->write.config != NULL,
 	};
 
 	if (update->write.first_index > 0) {
 		raft_assert(update->write.last_index >= update->write.first_index);
+		raft_assert(update->write.reset_index == 0);
 		write.first_index = update->write.first_index;
 		write.n_entries = (uint32_t)(update->write.last_index - update->write.first_index + 1);
-		if (update->write.noop) {
-			raft_assert(write.n_entries == 1);
-			if (wall_ms > replica->last_time_ms)
-				replica->last_time_ms = wall_ms;
-			noop.time_ms = replica->last_time_ms;
-			write.entries = &noop;
-		} else {
-			raft_assert(entries != NULL);
-			write.entries = entries + update->write.skip;
-			/* Another leader's clock may be ahead: what we stamp when we lead must not go back. */
-			uint64_t newest_ms = write.entries[write.n_entries - 1].time_ms;
-			if (newest_ms > replica->last_time_ms)
-				replica->last_time_ms = newest_ms;
-		}
+		write.entries = update_entries(replica, update, entries, &own);
 	}
 	int r = storage_append(replica->storage, &write);
-	if (r == STORAGE_E_FULL)
-		r = -ENOSPC; /* room was asked for before the step: only term and vote come here without */
+	raft_assert(r != STORAGE_E_FULL); /* room was asked for before the step */
 	return r;
 }
 
@@ -72,6 +91,16 @@ static const char *trace_event_name(enum raft_trace_type type)
 		return "transfer";
 	case RAFT_TRACE_TRANSFER_ABORTED:
 		return "transfer-aborted";
+	case RAFT_TRACE_CONFIG:
+		return "membership";
+	case RAFT_TRACE_PROMOTE:
+		return "promoted";
+	case RAFT_TRACE_REMOVED:
+		return "removed";
+	case RAFT_TRACE_SNAPSHOT_NEEDED:
+		return "snapshot-needed";
+	case RAFT_TRACE_RESET:
+		return "log-reset";
 	}
 	return "unknown";
 }
@@ -101,7 +130,10 @@ static void replica_trace(struct replica *replica, const struct raft_trace *trac
 		break;
 	case RAFT_TRACE_STEP_DOWN:
 		if (a == b)
-			replica_log(replica, 4, event, "led term %llu and stops: no quorum answers", a);
+			replica_log(replica, 4, event,
+				    "led term %llu and stops: no quorum answers, the disk hangs, or it is no voter any "
+				    "more",
+				    a);
 		else
 			replica_log(replica, 5, event, "led term %llu and stops: term %llu has begun", a, b);
 		break;
@@ -120,6 +152,22 @@ static void replica_trace(struct replica *replica, const struct raft_trace *trac
 	case RAFT_TRACE_TRANSFER_ABORTED:
 		replica_log(replica, 4, event, "hand-over to member %llu did not happen in time; still leads term %llu",
 			    b, a);
+		break;
+	case RAFT_TRACE_CONFIG:
+		replica_log(replica, 6, event, "the membership of entry %llu, with %llu voters, is in force", a, b);
+		break;
+	case RAFT_TRACE_PROMOTE:
+		replica_log(replica, 5, event, "member %llu has caught up: entry %llu makes it a voter", b, a);
+		break;
+	case RAFT_TRACE_REMOVED:
+		replica_log(replica, 4, event, "entry %llu removed this member from the cluster", a);
+		break;
+	case RAFT_TRACE_SNAPSHOT_NEEDED:
+		replica_log(replica, 6, event, "member %llu needs entries from before %llu: it is sent a snapshot", a,
+			    b);
+		break;
+	case RAFT_TRACE_RESET:
+		replica_log(replica, 5, event, "the log begins anew after the snapshot of entry %llu, term %llu", a, b);
 		break;
 	}
 }
@@ -149,16 +197,19 @@ static void replica_mark_reads(struct replica *replica, const struct raft_update
 }
 
 int replica_step(struct replica *replica, const struct raft_event *event, const struct raft_entry *entries,
-		 uint64_t wall_ms)
+		 uint64_t *ret_index)
 {
 	struct raft_update update;
-	int result = raft_step(replica->core, event, &update);
+	struct raft_event told = *event;
+
+	told.no_room = !storage_takes(replica->storage, 1, RAFT_CONFIG_SIZE_MAX, true);
+	int result = raft_step(replica->core, &told, &update);
 
 	replica->core_deadline_us = update.deadline_us;
 	if (result != RAFT_OK)
 		return result;
 	if (update.write.needed) {
-		int r = replica_write(replica, &update, entries, wall_ms);
+		int r = replica_write(replica, &update, entries);
 		if (r < 0) {
 			replica->failed = r;
 			return r;
@@ -169,8 +220,12 @@ int replica_step(struct replica *replica, const struct raft_event *event, const 
 		replica_send(replica, &update.messages[k]);
 	raft_assert(update.commit >= replica->commit);
 	replica->commit = update.commit;
+	replica->removed |= update.removed;
 	replica_mark_reads(replica, &update);
 	for (size_t k = 0; k < update.n_traces; k++)
 		replica_trace(replica, &update.traces[k]);
+	if (ret_index != NULL)
+		*ret_index = update.first_index;
+	replica_offer_snapshots(replica, update.snapshots, update.n_snapshots);
 	return RAFT_OK;
 }

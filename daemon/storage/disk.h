@@ -6,7 +6,8 @@
  * for opening, recovery and reading; everything that must not block the loop is a job: submitted, executed in
  * order within its lane, completed later.  A failed write or sync is final: the disk reports the same
  * error for every later job of both lanes, and the member stops (TRAPS: a failed fsync is never retried).
- * The exception is -ENOSPC from DISK_JOB_PREPARE, which leaves the disk usable.
+ * The exception is -ENOSPC from PREPARE, STREAM and SYNC, which leaves the disk usable: the file they were about is
+ * not, and its owner removes it.
  *
  * The owner thread makes all calls; completions are taken on it too.
  */
@@ -20,11 +21,11 @@
 
 #define DISK_NAME_MAX 63u
 #define DISK_TEMPORARY_SUFFIX ".tmp" /* of files that PREPARE has not finished; left behind by a crash, to be removed */
-#define DISK_JOBS_MAX 8u	     /* submitted and not yet taken back, both lanes together */
+#define DISK_JOBS_MAX 16u	     /* submitted and not yet taken back, both lanes together */
 
 enum disk_lane {
 	DISK_LANE_LOG,	      /* the synced log writes: nothing else may wait in this lane */
-	DISK_LANE_BACKGROUND, /* preparing and recycling segment files */
+	DISK_LANE_BACKGROUND, /* preparing and recycling segment files; snapshots */
 	DISK_LANES,
 };
 
@@ -35,7 +36,12 @@ enum disk_job_type {
 			   * Under a temporary name first: name exists only when it is complete.  -ENOSPC: cleaned up */
 	DISK_JOB_RENAME,  /* rename name to new_name (replacing it), directory synced (either lane); onto itself: only
 			   * the directory is synced */
-	DISK_JOB_REMOVE,  /* unlink name, directory synced (either lane) */
+	DISK_JOB_REMOVE,  /* unlink name if it is there, directory synced (either lane) */
+	DISK_JOB_STREAM,  /* cut name at offset and add all of buf there; offset 0 creates it.  Not synced, but what
+			   * is not on the disk yet stays bounded, so that the log's syncs do not wait for it
+			   * (BACKGROUND lane).  -ENOSPC: the file stays, with part of buf or none,
+			   * and pieces that were to follow fail alike */
+	DISK_JOB_SYNC,	  /* fsync of name (BACKGROUND lane); the directory is not synced */
 };
 
 struct disk_job {
@@ -45,8 +51,8 @@ struct disk_job {
 	char name[DISK_NAME_MAX + 1];
 	char new_name[DISK_NAME_MAX + 1];
 	uint64_t offset;
-	uint64_t size;	    /* PREPARE: of the file; WRITE: bytes in buf */
-	const uint8_t *buf; /* WRITE: unchanged and alive until the completion was taken */
+	uint64_t size;	    /* PREPARE: of the file; WRITE, STREAM: bytes in buf */
+	const uint8_t *buf; /* WRITE, STREAM: unchanged and alive until the completion was taken */
 };
 
 struct disk_completion {

@@ -4,77 +4,25 @@
  * The threads share with the owner only the two queues below, under one mutex; files and descriptors belong to
  * whoever opened them.  What this must not know: what the bytes mean.
  */
-#include "daemon/storage/disk.h"
+#include "daemon/storage/disk_posix_internal.h"
 
 #include "daemon/assert.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOCK_NAME "lock"
-#define ZERO_BYTES ((size_t)1024 * 1024) /* written out piece by piece, so that the log's syncs never wait long */
 #define LANE_STACK ((size_t)256 * 1024)
-#define READ_FILES 4u /* descriptors kept open for reading */
-
-struct lane_job {
-	struct disk_job job;
-	uint64_t submitted_us;
-	struct disk_completion completion;
-};
-
-/* Jobs in order of submission: [taken, done) wait to be taken back, [done, submitted) to be executed. */
-struct lane {
-	struct posix_disk *disk;
-	pthread_t thread;
-	bool started;
-	pthread_cond_t wake;
-	struct lane_job jobs[DISK_JOBS_MAX];
-	uint64_t taken;
-	uint64_t done;
-	uint64_t submitted;
-
-	/* The thread's own: the file that it wrote last. */
-	int fd;
-	uint64_t fd_generation;
-	char fd_name[DISK_NAME_MAX + 1];
-};
-
-struct read_file {
-	int fd;
-	uint64_t used; /* when, by the count of reads; 0: not in use */
-	char name[DISK_NAME_MAX + 1];
-};
-
-struct posix_disk {
-	struct disk disk; /* first, so that a struct disk is one of these */
-	int directory;
-	int lock;
-	int event;
-	bool read_only;
-
-	pthread_mutex_t mutex; /* for what follows, and the lanes' queues */
-	int error;	       /* the first failure: final */
-	bool stopping;
-	uint64_t generation; /* changes with every name: descriptors found by name before are stale */
-	struct lane lanes[DISK_LANES];
-
-	/* The owner's own. */
-	struct read_file read_files[READ_FILES];
-	uint64_t read_generation;
-	uint64_t n_reads;
-};
 
 static struct posix_disk *posix_of(struct disk *disk);
 
@@ -86,190 +34,41 @@ static uint64_t monotonic_us(void)
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-static void lock(struct posix_disk *disk)
+void disk_posix_lock(struct posix_disk *disk)
 {
 	int r = pthread_mutex_lock(&disk->mutex);
 	raft_assert(r == 0);
 }
 
-static void unlock(struct posix_disk *disk)
+void disk_posix_unlock(struct posix_disk *disk)
 {
 	int r = pthread_mutex_unlock(&disk->mutex);
 	raft_assert(r == 0);
 }
 
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)close(*fd); /* what matters was synced before */
-	*fd = -1;
-}
-
-/* Executing jobs ------------------------------------------------------------------------------------ */
-
-static int sync_directory(const struct posix_disk *disk)
-{
-	return fsync(disk->directory) < 0 ? -errno : 0;
-}
-
-static uint64_t generation_of(struct posix_disk *disk)
-{
-	lock(disk);
-	uint64_t generation = disk->generation;
-	unlock(disk);
-	return generation;
-}
-
-static void change_generation(struct posix_disk *disk)
-{
-	lock(disk);
-	disk->generation++;
-	unlock(disk);
-}
-
-static int write_all(int fd, const uint8_t *buf, uint64_t size, uint64_t offset)
-{
-	while (size > 0) {
-		ssize_t n = pwrite(fd, buf, size, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		buf += n;
-		size -= (uint64_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
-static int open_for_writing(struct posix_disk *disk, struct lane *lane, const char *name)
-{
-	uint64_t generation = generation_of(disk);
-	if (lane->fd >= 0 && lane->fd_generation == generation && strcmp(lane->fd_name, name) == 0)
-		return lane->fd;
-	close_fd(&lane->fd);
-	lane->fd = openat(disk->directory, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (lane->fd < 0)
-		return -errno;
-	lane->fd_generation = generation;
-	(void)snprintf(lane->fd_name, sizeof(lane->fd_name), "%s", name);
-	return lane->fd;
-}
-
-static int execute_write(struct posix_disk *disk, struct lane *lane, const struct disk_job *job)
-{
-	if (job->offset > INT64_MAX - job->size)
-		return -EFBIG;
-	int fd = open_for_writing(disk, lane, job->name);
-	if (fd < 0)
-		return fd;
-	int r = write_all(fd, job->buf, job->size, job->offset);
-	if (r < 0)
-		return r;
-	return fdatasync(fd) < 0 ? -errno : 0;
-}
-
-static bool is_stopping(struct posix_disk *disk)
-{
-	lock(disk);
-	bool stopping = disk->stopping;
-	unlock(disk);
-	return stopping;
-}
-
-/* Waits until the piece is on the disk, where the file system can: otherwise the sync at the end does it all. */
-static int write_out(int fd, uint64_t offset, uint64_t size)
-{
-	unsigned how = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-	if (sync_file_range(fd, (off64_t)offset, (off64_t)size, how) == 0)
-		return 0;
-	return errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE ? 0 : -errno;
-}
-
-static int fill_with_zeros(struct posix_disk *disk, int fd, uint64_t size)
-{
-	/* Reserves all of it at once: in one piece if possible, and a full disk is noticed before anything is
-	 * written. Some file systems cannot, and notice later. */
-	if (fallocate(fd, 0, 0, (off_t)size) < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-		return -errno;
-	/* Pages that are only read all are the kernel's one page of zeros: this costs no memory. */
-	void *zeros = mmap(NULL, ZERO_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (zeros == MAP_FAILED)
-		return -errno;
-	int r = 0;
-	for (uint64_t offset = 0; offset < size && r == 0; offset += ZERO_BYTES) {
-		uint64_t n = size - offset < ZERO_BYTES ? size - offset : ZERO_BYTES;
-		r = is_stopping(disk) ? -ECANCELED : write_all(fd, zeros, n, offset);
-		if (r == 0)
-			r = write_out(fd, offset, n);
-	}
-	(void)munmap(zeros, ZERO_BYTES);
-	if (r == 0 && fsync(fd) < 0)
-		r = -errno;
-	return r;
-}
-
-static int execute_prepare(struct posix_disk *disk, const struct disk_job *job)
-{
-	char temporary[DISK_NAME_MAX + sizeof(DISK_TEMPORARY_SUFFIX)];
-	(void)snprintf(temporary, sizeof(temporary), "%s" DISK_TEMPORARY_SUFFIX, job->name);
-	int fd = openat(disk->directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = fd < 0 ? -errno : fill_with_zeros(disk, fd, job->size);
-	if (fd >= 0 && close(fd) < 0 && r == 0)
-		r = -errno;
-	if (r == 0 && renameat(disk->directory, temporary, disk->directory, job->name) < 0)
-		r = -errno;
-	if (r == 0) {
-		change_generation(disk);
-		return sync_directory(disk);
-	}
-	(void)unlinkat(disk->directory, temporary, 0); /* the error that matters is r */
-	return r == -EDQUOT ? -ENOSPC : r;
-}
-
-static int execute(struct posix_disk *disk, struct lane *lane, const struct disk_job *job)
-{
-	int r = 0;
-	switch (job->type) {
-	case DISK_JOB_WRITE:
-		return execute_write(disk, lane, job);
-	case DISK_JOB_PREPARE:
-		return execute_prepare(disk, job);
-	case DISK_JOB_RENAME:
-		r = renameat(disk->directory, job->name, disk->directory, job->new_name);
-		break;
-	case DISK_JOB_REMOVE:
-		r = unlinkat(disk->directory, job->name, 0);
-		break;
-	}
-	if (r < 0)
-		return -errno;
-	change_generation(disk);
-	return sync_directory(disk);
-}
-
 /* A file that could not be made for lack of room, or since we are leaving, changes nothing for the others. */
 static bool is_final(const struct disk_job *job, int error)
 {
-	return error < 0 && !(job->type == DISK_JOB_PREPARE && (error == -ENOSPC || error == -ECANCELED));
+	bool makes_file = job->type == DISK_JOB_PREPARE || job->type == DISK_JOB_STREAM || job->type == DISK_JOB_SYNC;
+	if (makes_file && error == -ENOSPC)
+		return false;
+	return error < 0 && !(job->type == DISK_JOB_PREPARE && error == -ECANCELED);
 }
 
 /* Executes a job unless the disk has failed, and remembers if it does now. Without the mutex held. */
 static int execute_once(struct posix_disk *disk, struct lane *lane, const struct disk_job *job)
 {
-	lock(disk);
+	disk_posix_lock(disk);
 	int r = disk->error;
-	unlock(disk);
+	disk_posix_unlock(disk);
 	if (r < 0)
 		return r;
-	r = execute(disk, lane, job);
+	r = disk_posix_execute(disk, lane, job);
 	if (is_final(job, r)) {
-		lock(disk);
+		disk_posix_lock(disk);
 		if (disk->error == 0)
 			disk->error = r;
-		unlock(disk);
+		disk_posix_unlock(disk);
 	}
 	return r;
 }
@@ -290,25 +89,25 @@ static void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
 	struct posix_disk *disk = lane->disk;
-	lock(disk);
+	disk_posix_lock(disk);
 	for (;;) {
 		while (lane->done == lane->submitted && !disk->stopping)
 			pthread_cond_wait(&lane->wake, &disk->mutex);
 		if (lane->done == lane->submitted)
 			break;
 		struct lane_job *slot = &lane->jobs[lane->done % DISK_JOBS_MAX];
-		unlock(disk);
+		disk_posix_unlock(disk);
 		uint64_t start = monotonic_us();
 		int error = execute_once(disk, lane, &slot->job);
 		uint64_t duration = monotonic_us() - start;
-		lock(disk);
+		disk_posix_lock(disk);
 		slot->completion =
 			(struct disk_completion){.ticket = slot->job.ticket, .error = error, .duration_us = duration};
 		lane->done++;
 		announce(disk);
 	}
-	unlock(disk);
-	close_fd(&lane->fd);
+	disk_posix_unlock(disk);
+	disk_posix_close_fd(&lane->fd);
 	return NULL;
 }
 
@@ -342,7 +141,7 @@ static int posix_submit(struct disk *base, const struct disk_job *job)
 	raft_assert(memchr(job->name, '\0', sizeof(job->name)) && memchr(job->new_name, '\0', sizeof(job->new_name)));
 	if (disk->read_only)
 		return -EROFS;
-	lock(disk);
+	disk_posix_lock(disk);
 	int r = disk->error;
 	uint64_t outstanding = 0;
 	for (unsigned i = 0; i < DISK_LANES; i++)
@@ -355,8 +154,16 @@ static int posix_submit(struct disk *base, const struct disk_job *job)
 		lane->submitted++;
 		(void)pthread_cond_signal(&lane->wake);
 	}
-	unlock(disk);
+	disk_posix_unlock(disk);
 	return r;
+}
+
+static void close_read_files(struct posix_disk *disk)
+{
+	for (unsigned i = 0; i < READ_FILES; i++) {
+		disk_posix_close_fd(&disk->read_files[i].fd);
+		disk->read_files[i].used = 0;
+	}
 }
 
 static size_t posix_take(struct disk *base, struct disk_completion *ret, size_t max)
@@ -370,7 +177,7 @@ static size_t posix_take(struct disk *base, struct disk_completion *ret, size_t 
 	raft_assert(got == (ssize_t)sizeof(count) || errno == EAGAIN || errno == EINTR);
 	size_t n = 0;
 	bool more = false;
-	lock(disk);
+	disk_posix_lock(disk);
 	for (unsigned i = 0; i < DISK_LANES; i++) {
 		struct lane *lane = &disk->lanes[i];
 		raft_assert(lane->taken <= lane->done && lane->done <= lane->submitted);
@@ -378,7 +185,11 @@ static size_t posix_take(struct disk *base, struct disk_completion *ret, size_t 
 			ret[n++] = lane->jobs[lane->taken % DISK_JOBS_MAX].completion;
 		more = more || lane->taken < lane->done;
 	}
-	unlock(disk);
+	bool stale = disk->read_generation != disk->generation;
+	disk->read_generation = disk->generation;
+	disk_posix_unlock(disk);
+	if (stale)
+		close_read_files(disk); /* one of them may be the last thing that holds a removed file's room */
 	if (more)
 		announce(disk);
 	return n;
@@ -394,12 +205,12 @@ static uint64_t posix_oldest_job_age_us(struct disk *base)
 	struct posix_disk *disk = posix_of(base);
 	const struct lane *lane = &disk->lanes[DISK_LANE_LOG];
 	uint64_t age = 0;
-	lock(disk);
+	disk_posix_lock(disk);
 	if (lane->done < lane->submitted) {
 		age = monotonic_us() - lane->jobs[lane->done % DISK_JOBS_MAX].submitted_us;
 		age += age == 0; /* 0 means idle */
 	}
-	unlock(disk);
+	disk_posix_unlock(disk);
 	return age;
 }
 
@@ -412,7 +223,7 @@ static int posix_run(struct disk *base, const struct disk_job *job)
 	if (disk->read_only)
 		return -EROFS;
 	int r = execute_once(disk, &here, job);
-	close_fd(&here.fd);
+	disk_posix_close_fd(&here.fd);
 	return r;
 }
 
@@ -449,14 +260,13 @@ static int posix_list(struct disk *base, void (*visit)(void *arg, const char *na
 /* A descriptor for reading, kept among the few that were used last. */
 static int open_for_reading(struct posix_disk *disk, const char *name)
 {
-	uint64_t generation = generation_of(disk);
+	uint64_t generation = disk_posix_generation(disk);
+	if (disk->read_generation != generation)
+		close_read_files(disk);
+	disk->read_generation = generation;
 	struct read_file *oldest = &disk->read_files[0];
 	for (unsigned i = 0; i < READ_FILES; i++) {
 		struct read_file *file = &disk->read_files[i];
-		if (disk->read_generation != generation) {
-			close_fd(&file->fd);
-			file->used = 0;
-		}
 		if (file->fd >= 0 && strcmp(file->name, name) == 0) {
 			file->used = ++disk->n_reads;
 			return file->fd;
@@ -464,8 +274,7 @@ static int open_for_reading(struct posix_disk *disk, const char *name)
 		if (file->used < oldest->used)
 			oldest = file;
 	}
-	disk->read_generation = generation;
-	close_fd(&oldest->fd);
+	disk_posix_close_fd(&oldest->fd);
 	oldest->used = 0;
 	oldest->fd = openat(disk->directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (oldest->fd < 0)
@@ -502,11 +311,11 @@ static int64_t posix_read(struct disk *base, const char *name, uint64_t offset, 
 static void posix_close(struct disk *base)
 {
 	struct posix_disk *disk = posix_of(base);
-	lock(disk);
+	disk_posix_lock(disk);
 	disk->stopping = true;
 	for (unsigned i = 0; i < DISK_LANES; i++)
 		(void)pthread_cond_signal(&disk->lanes[i].wake);
-	unlock(disk);
+	disk_posix_unlock(disk);
 	for (unsigned i = 0; i < DISK_LANES; i++) {
 		struct lane *lane = &disk->lanes[i];
 		if (lane->started)
@@ -515,11 +324,10 @@ static void posix_close(struct disk *base)
 		(void)pthread_cond_destroy(&lane->wake);
 	}
 	(void)pthread_mutex_destroy(&disk->mutex);
-	for (unsigned i = 0; i < READ_FILES; i++)
-		close_fd(&disk->read_files[i].fd);
-	close_fd(&disk->event);
-	close_fd(&disk->directory);
-	close_fd(&disk->lock); /* last: from here on another process may come in */
+	close_read_files(disk);
+	disk_posix_close_fd(&disk->event);
+	disk_posix_close_fd(&disk->directory);
+	disk_posix_close_fd(&disk->lock); /* last: from here on another process may come in */
 	free(disk);
 }
 

@@ -68,17 +68,19 @@ static uint64_t segment_room(const struct storage *storage)
 
 /* Chooses what the next record takes, and rolls to a new segment if it must. Returns 0, -EAGAIN when there is
  * nothing to write or no room yet, -ENOMEM, or the disk's error. */
-static int plan(struct storage *storage, struct format_record *ret_record)
+static int plan(struct storage *storage, bool settle, struct format_record *ret_record)
 {
-	if (storage->markers_first == storage->markers_end)
+	if (storage->markers_first == storage->markers_end && !settle)
 		return -EAGAIN;
 	measure(storage, storage_record_max(storage), ret_record);
-	if (ret_record->length <= segment_room(storage))
+	if (ret_record->length <= segment_room(storage) && !storage->roll_wanted)
 		return 0;
 	int r = segments_roll(storage);
 	if (r != -EAGAIN)
 		return r;
 	/* No file yet: what still fits must not wait for it. */
+	if (ret_record->length <= segment_room(storage))
+		return 0;
 	if (segment_room(storage) < FORMAT_RECORD_MIN)
 		return -EAGAIN;
 	uint32_t wanted = ret_record->n_entries;
@@ -126,6 +128,8 @@ static size_t build(struct storage *storage, struct format_record *record, uint8
 	record->prev_term = storage->submitted_last == storage->base_index
 				    ? storage->base_term
 				    : log_index_term(&storage->index, storage->submitted_last);
+	record->reset = storage->reset_queued;
+	raft_assert(storage->submitted_last == 0 || record->prev_term > 0);
 	format_record_seal(record, seed, buf);
 	size_t padding = (size_t)(-(storage->offset + record->length) % FORMAT_PAGE);
 	memset(buf + record->length, 0, padding);
@@ -154,16 +158,19 @@ static void account(struct storage *storage, const struct format_record *record,
 		storage->markers_first = storage->markers_end = 0;
 		storage->queued_writes = 0;
 	}
+	storage->reset_queued = false;
+	storage->settle_us = UINT64_MAX;
 	storage->flight_bytes += record->length;
+	storage->log_written += record->length;
 	storage->flush = record->flush;
 	storage->checksum = record->checksum;
 	storage->offset += record->length;
 }
 
-static int submit_record(struct storage *storage)
+static int submit_record(struct storage *storage, bool settle)
 {
 	struct format_record record = {0};
-	int r = plan(storage, &record);
+	int r = plan(storage, settle, &record);
 	if (r < 0)
 		return r;
 	unsigned buffer = 0;
@@ -189,9 +196,15 @@ static int submit_record(struct storage *storage)
 
 void flush_submit(struct storage *storage)
 {
+	/* Not worth a segment of its own, whose header would do as well. */
+	bool settle = storage->settle_us <= storage->now_us &&
+		      (segment_room(storage) >= FORMAT_RECORD_MIN || storage->roll_wanted);
+	if (storage->settle_us <= storage->now_us)
+		storage->settle_us = UINT64_MAX;
 	storage->retry_memory_us = UINT64_MAX;
 	while (storage->error == 0 && storage->n_records < RECORDS_UNDER_WAY_MAX) {
-		int r = submit_record(storage);
+		int r = submit_record(storage, settle);
+		settle = false;
 		if (r == -ENOMEM)
 			storage->retry_memory_us = storage->now_us + MEMORY_RETRY_US;
 		if (r < 0)
@@ -222,6 +235,9 @@ static void record_done(struct storage *storage, const struct storage_flight *fl
 	raft_assert(flight->seq >= storage->durable_seq);
 	storage->durable_seq = flight->seq;
 	storage->durable_index = flight->last_index;
+	/* The next record proves this one: without one, damage to it would pass for a torn tail. */
+	if (flight->n_entries > 0 && storage->n_records == 0)
+		storage->settle_us = storage->now_us + SETTLE_US;
 	storage->stats.flushes++;
 	storage->stats.flushed_entries += flight->n_entries;
 	storage->stats.flushed_bytes += flight->bytes;

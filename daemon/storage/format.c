@@ -5,8 +5,8 @@
 #include "daemon/storage/format.h"
 
 #include "daemon/assert.h"
+#include "daemon/storage/bytes.h"
 
-#include <endian.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -17,6 +17,7 @@ static const uint8_t record_magic[4] = {'R', 'K', 'F', 'R'};
 enum {
 	SEGMENT_AT_MAGIC = 0,
 	SEGMENT_AT_VERSION = 8, /* u16; magic, version and checksum keep their places in every version to come */
+	SEGMENT_AT_FLAGS = 10,	/* u16; zero in version 1 */
 	SEGMENT_AT_SIZE = 12,	/* u32, of this header */
 	SEGMENT_AT_CHECKSUM = 16,
 	SEGMENT_AT_CLUSTER = 24,
@@ -37,7 +38,8 @@ enum {
 /* Record header. */
 enum {
 	RECORD_AT_MAGIC = 0,
-	RECORD_AT_VERSION = 4, /* u16, then two zero bytes */
+	RECORD_AT_VERSION = 4, /* u16 */
+	RECORD_AT_FLAGS = 6,   /* u16; zero in version 1 */
 	RECORD_AT_LENGTH = 8,  /* u32 */
 	RECORD_AT_N_ENTRIES = 12,
 	RECORD_AT_CHECKSUM = 16,
@@ -52,6 +54,8 @@ enum {
 	RECORD_AT_ENTRY_BYTES = 88, /* u32, then four zero bytes */
 };
 
+#define FLAG_RESET 1u
+
 /* Entry header. */
 enum {
 	ENTRY_AT_TERM = 0,
@@ -64,43 +68,16 @@ _Static_assert(SEGMENT_AT_END <= FORMAT_HEADER_SIZE, "the fields fit into the se
 _Static_assert(RECORD_AT_ENTRY_BYTES + 8 == FORMAT_RECORD_HEADER_SIZE, "the fields fill the record header");
 _Static_assert(ENTRY_AT_TYPE + 4 == FORMAT_ENTRY_HEADER_SIZE, "the fields fill the entry header");
 
-static void put16(uint8_t *p, uint16_t v)
+/* Only what version 1 cannot say bears version 2: a log that never needed it stays readable for older programs. */
+static uint16_t version_of(bool reset)
 {
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
+	return reset ? 2 : 1;
 }
 
-static void put32(uint8_t *p, uint32_t v)
+/* Version and flags of something intact that is not newer than we are. */
+static bool flags_are_known(uint16_t version, uint16_t flags)
 {
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-	memcpy(&v, p, sizeof(v));
-	return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
+	return version == version_of(flags == FLAG_RESET) && (flags & ~FLAG_RESET) == 0;
 }
 
 /* Segment ------------------------------------------------------------------------------------------- */
@@ -120,7 +97,8 @@ uint64_t format_segment_encode(const struct format_segment *segment, uint8_t *bu
 
 	memset(buf, 0, FORMAT_HEADER_SIZE);
 	memcpy(buf + SEGMENT_AT_MAGIC, segment_magic, sizeof(segment_magic));
-	put16(buf + SEGMENT_AT_VERSION, FORMAT_VERSION);
+	put16(buf + SEGMENT_AT_VERSION, version_of(segment->reset));
+	put16(buf + SEGMENT_AT_FLAGS, segment->reset ? FLAG_RESET : 0);
 	put32(buf + SEGMENT_AT_SIZE, FORMAT_HEADER_SIZE);
 	put64(buf + SEGMENT_AT_CLUSTER, segment->identity.cluster_id);
 	put64(buf + SEGMENT_AT_MEMBER, segment->identity.member_id);
@@ -149,7 +127,8 @@ enum format_result format_segment_decode(const uint8_t *buf, size_t len, struct 
 		return FORMAT_BAD;
 	if (get16(buf + SEGMENT_AT_VERSION) > FORMAT_VERSION)
 		return FORMAT_NEWER;
-	if (get16(buf + SEGMENT_AT_VERSION) != FORMAT_VERSION || get32(buf + SEGMENT_AT_SIZE) != FORMAT_HEADER_SIZE)
+	if (!flags_are_known(get16(buf + SEGMENT_AT_VERSION), get16(buf + SEGMENT_AT_FLAGS)) ||
+	    get32(buf + SEGMENT_AT_SIZE) != FORMAT_HEADER_SIZE)
 		return FORMAT_BAD;
 	struct format_segment segment = {
 		.identity = {.cluster_id = get64(buf + SEGMENT_AT_CLUSTER),
@@ -164,6 +143,7 @@ enum format_result format_segment_decode(const uint8_t *buf, size_t len, struct 
 		.term = get64(buf + SEGMENT_AT_TERM),
 		.vote = get64(buf + SEGMENT_AT_VOTE),
 		.commit = get64(buf + SEGMENT_AT_COMMIT),
+		.reset = get16(buf + SEGMENT_AT_FLAGS) == FLAG_RESET,
 	};
 	if (segment.sequence == 0 || segment.segment_size <= FORMAT_HEADER_SIZE ||
 	    segment.segment_size > STORAGE_SEGMENT_SIZE_MAX || segment.segment_size % FORMAT_PAGE != 0)
@@ -250,7 +230,8 @@ void format_record_seal(struct format_record *record, uint64_t seed, uint8_t *bu
 	record->body_checksum = body_checksum(record, seed, buf);
 	memset(buf, 0, FORMAT_RECORD_HEADER_SIZE);
 	memcpy(buf + RECORD_AT_MAGIC, record_magic, sizeof(record_magic));
-	put16(buf + RECORD_AT_VERSION, FORMAT_VERSION);
+	put16(buf + RECORD_AT_VERSION, version_of(record->reset));
+	put16(buf + RECORD_AT_FLAGS, record->reset ? FLAG_RESET : 0);
 	put32(buf + RECORD_AT_LENGTH, record->length);
 	put32(buf + RECORD_AT_N_ENTRIES, record->n_entries);
 	put64(buf + RECORD_AT_BODY_CHECKSUM, record->body_checksum);
@@ -287,9 +268,10 @@ enum format_result format_record_decode(const uint8_t *buf, size_t len, uint64_t
 		.commit = get64(buf + RECORD_AT_COMMIT),
 		.prev_index = get64(buf + RECORD_AT_PREV_INDEX),
 		.prev_term = get64(buf + RECORD_AT_PREV_TERM),
+		.reset = get16(buf + RECORD_AT_FLAGS) == FLAG_RESET,
 	};
-	if (get16(buf + RECORD_AT_VERSION) != FORMAT_VERSION || record.length > FORMAT_RECORD_MAX ||
-	    record.entry_bytes > FORMAT_RECORD_MAX - FORMAT_RECORD_HEADER_SIZE ||
+	if (!flags_are_known(get16(buf + RECORD_AT_VERSION), get16(buf + RECORD_AT_FLAGS)) ||
+	    record.length > FORMAT_RECORD_MAX || record.entry_bytes > FORMAT_RECORD_MAX - FORMAT_RECORD_HEADER_SIZE ||
 	    record.length != format_record_size(record.entry_bytes) ||
 	    record.prev_index > UINT64_MAX - record.n_entries)
 		return FORMAT_BAD;

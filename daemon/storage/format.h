@@ -15,12 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORMAT_VERSION 1u
-#define FORMAT_SECTOR 512u		/* records begin at multiples of this: the unit that a disk writes whole */
-#define FORMAT_PAGE 4096u		/* writes end at multiples of this: the kernel never has to read first */
-#define FORMAT_HEADER_SIZE 4096u	/* of a segment */
-#define FORMAT_RECORD_HEADER_SIZE 96u	/* entries follow */
-#define FORMAT_ENTRY_HEADER_SIZE 24u	/* data follow, padded to a multiple of 8 */
+#define FORMAT_VERSION 2u	      /* the newest that is read; written only where it says more than the one before */
+#define FORMAT_SECTOR 512u	      /* records begin at multiples of this: the unit that a disk writes whole */
+#define FORMAT_PAGE 4096u	      /* writes end at multiples of this: the kernel never has to read first */
+#define FORMAT_HEADER_SIZE 4096u      /* of a segment */
+#define FORMAT_RECORD_HEADER_SIZE 96u /* entries follow */
+#define FORMAT_ENTRY_HEADER_SIZE 24u  /* data follow, padded to a multiple of 8 */
 #define FORMAT_RECORD_MIN FORMAT_SECTOR /* a record without entries */
 #define FORMAT_RECORD_MAX STORAGE_FLUSH_BYTES_MAX
 
@@ -54,6 +54,7 @@ struct format_segment {
 	uint64_t term; /* … and the hard state, so that older segments can be forgotten */
 	uint64_t vote;
 	uint64_t commit;
+	bool reset; /* version 2: not cut but begun anew behind base_index; whatever was before is gone */
 };
 
 struct format_record {
@@ -69,6 +70,7 @@ struct format_record {
 	uint64_t commit;
 	uint64_t prev_index; /* the log is cut after this index; the entries follow it */
 	uint64_t prev_term;  /* of the entry at prev_index */
+	bool reset;	     /* version 2: the log begins anew behind prev_index, whatever it was before */
 };
 
 /* Fills exactly FORMAT_HEADER_SIZE bytes; returns the checksum in them. */

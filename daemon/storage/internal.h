@@ -2,7 +2,8 @@
  * What the files of this folder share and nobody else sees: the storage itself.
  *
  * Reading order: storage.c (the interface), flush.c (from queued writes to records on the disk), segments.c (the files),
- * recovery.c (opening), reader.c (older entries).
+ * recovery.c (opening), reader.c (older entries); snapshot_output.c (writing snapshots), snapshot_list.c (keeping them),
+ * snapshot_verify.c and snapshot_reader.c (reading them).
  *
  * How far each entry is, by index:
  *
@@ -20,14 +21,23 @@
 #include "format.h"
 #include "log_cache.h"
 #include "log_index.h"
-#include "storage.h"
+#include "snapshot.h"
+#include "snapshots.h"
 
 #define SEGMENT_SIZE_LEAST 16384u /* what the format can live with; configurations keep to STORAGE_SEGMENT_SIZE_MIN */
 #define SPARES_MAX 4u		  /* files kept for reuse; more are removed */
 #define RECORDS_UNDER_WAY_MAX 2u  /* one that the disk works on, one that waits behind it */
-#define BACKGROUND_JOBS_MAX 2u
+#define SEGMENT_JOBS_MAX 2u	  /* in the background */
+#define SNAPSHOT_BUFFERS 2u	  /* of one snapshot on its way to the disk */
+#define SNAPSHOT_REMOVALS_MAX 1u
+#define BACKGROUND_JOBS_MAX (SEGMENT_JOBS_MAX + SNAPSHOT_OUTPUTS * SNAPSHOT_BUFFERS + SNAPSHOT_REMOVALS_MAX)
+#define SNAPSHOTS_KEPT 2u
 #define FULL_RETRY_US 500000u	/* a full disk is asked again after this long */
 #define MEMORY_RETRY_US 100000u /* and so is a full memory */
+
+enum snapshot_output_kind { SNAPSHOT_WRITTEN, SNAPSHOT_RECEIVED, SNAPSHOT_OUTPUTS };
+
+#define SETTLE_US 100000u /* an idle log gets a record behind its last entries after this long */
 
 /* A log write and its two companions when it begins a segment. */
 _Static_assert(3 * RECORDS_UNDER_WAY_MAX + BACKGROUND_JOBS_MAX <= DISK_JOBS_MAX, "all jobs fit into the disk's lanes");
@@ -58,13 +68,56 @@ struct storage_flight {
 	unsigned buffer; /* RECORD: number of the buffer in use */
 };
 
-enum background_kind { BACKGROUND_PREPARE, BACKGROUND_RECYCLE, BACKGROUND_REMOVE };
+enum background_kind {
+	BACKGROUND_PREPARE,
+	BACKGROUND_RECYCLE,
+	BACKGROUND_REMOVE,
+	BACKGROUND_OUTPUT,	    /* a step of a snapshot on its way to the disk */
+	BACKGROUND_REMOVE_SNAPSHOT, /* one that is no longer needed */
+};
 
 struct storage_background {
 	enum background_kind kind;
 	uint64_t ticket;
 	uint32_t spare;
 	uint64_t size;
+	enum snapshot_output_kind output;
+	unsigned buffer;
+};
+
+/* A snapshot file that counts: its name is durable. */
+struct storage_snapshot {
+	struct storage_snapshot_info info;
+	unsigned readers; /* the file stays while there are any */
+	bool damaged;
+};
+
+enum snapshot_step {
+	STEP_NONE,
+	STEP_FILLING, /* parts are written as they fill */
+	STEP_ENDING,  /* all bytes are known; the last parts are being written */
+	STEP_SYNCING,
+	STEP_NAMING,
+	STEP_CLEANING, /* waits for writes under way, then removes the file */
+	STEP_REMOVING,
+};
+
+/* A snapshot on its way to the disk, written here or received. */
+struct snapshot_output {
+	enum snapshot_step step;
+	bool submitted; /* something was handed to the disk for it */
+	int result;	/* of the last that ended */
+	uint64_t index;
+	uint64_t term;
+	uint64_t log_mark;	       /* storage->log_written when it was begun */
+	struct snapshot_parser parser; /* of a written one only chain and header */
+	struct {
+		uint8_t *data;
+		size_t used;
+		bool busy;
+	} buffers[SNAPSHOT_BUFFERS];
+	unsigned current; /* buffer being filled */
+	unsigned n_jobs;
 };
 
 /* Writes up to seq are durable once the record that ends at last_index, or beyond, is. */
@@ -106,9 +159,11 @@ struct storage {
 	/* Handed to the disk. */
 	uint64_t submitted_last;
 	uint64_t submitted_seq;
-	uint64_t flush;	   /* number of the newest record */
-	uint64_t checksum; /* its checksum, or that of the segment's header: the chain's end */
-	uint64_t offset;   /* in the newest segment, for the next record */
+	bool reset_queued;  /* the next record says that the log begins anew behind submitted_last */
+	uint64_t reset_seq; /* until this is durable the old log stays on the disk */
+	uint64_t flush;	    /* number of the newest record */
+	uint64_t checksum;  /* its checksum, or that of the segment's header: the chain's end */
+	uint64_t offset;    /* in the newest segment, for the next record */
 	struct storage_flight flights[DISK_JOBS_MAX];
 	unsigned flights_first;
 	unsigned n_flights;
@@ -134,13 +189,26 @@ struct storage {
 	uint32_t spares[SPARES_MAX]; /* files that are ready */
 	unsigned n_spares;
 	uint32_t next_spare;
-	struct storage_background background[BACKGROUND_JOBS_MAX];
+	struct storage_background background[BACKGROUND_JOBS_MAX]; /* in order of submission */
 	unsigned n_background;
+	unsigned n_segment_jobs;
 	bool full; /* the last attempt to prepare a file found no room */
 	uint64_t retry_full_us;
 	uint64_t retry_memory_us; /* UINT64_MAX: not needed */
+	uint64_t settle_us;	  /* when a record without entries is written behind the last entries; or UINT64_MAX */
+
+	/* Snapshots. */
+	struct storage_snapshot *snapshots; /* by index, newest first */
+	size_t n_snapshots;
+	size_t snapshots_capacity;
+	struct snapshot_output outputs[SNAPSHOT_OUTPUTS];
+	bool removing_snapshot;
+	uint64_t log_written; /* bytes of records, ever since opening */
+	uint64_t log_mark;    /* log_written when the newest snapshot was begun */
 
 	/* Entries read back from the disk. */
+	char damage[128]; /* where the last bad ones lie */
+	bool roll_wanted; /* the next record begins a segment: the newest one is damaged */
 	uint8_t *read_buffer;
 	size_t read_capacity;
 
@@ -176,7 +244,42 @@ int segments_roll(struct storage *storage) __attribute__((warn_unused_result));
 void segments_retire(struct storage *storage);
 /* Prepares, recycles and removes files in the background as needed. */
 void segments_tend(struct storage *storage);
-void segments_background_done(struct storage *storage, const struct disk_completion *completion);
+void segments_background_done(struct storage *storage, const struct storage_background *done, int error);
+/* Hands a job to the BACKGROUND lane. Returns false on the disk's error, which is kept in storage->error. */
+bool background_submit(struct storage *storage, const struct storage_background *background, struct disk_job *job);
+
+/* snapshot_list.c */
+#define SNAPSHOT_PART_SUFFIX ".part" /* of one that is being received; survives a restart */
+void snapshots_name(char *ret_name, uint64_t index, const char *suffix);
+bool snapshots_parse_name(const char *name, const char *suffix, uint64_t *ret_index);
+/* Room for one more. Returns 0 or -ENOMEM. */
+int snapshots_reserve(struct storage *storage) __attribute__((warn_unused_result));
+void snapshots_add(struct storage *storage,
+		   const struct storage_snapshot *snapshot);			  /* replaces one at the same index */
+struct storage_snapshot *snapshots_find(struct storage *storage, uint64_t index); /* a good one, or NULL */
+/* Removes what is no longer needed. */
+void snapshots_tend(struct storage *storage);
+void snapshots_removed(struct storage *storage, int error);
+
+/* snapshot_output.c */
+void outputs_tend(struct storage *storage);
+void outputs_done(struct storage *storage, const struct storage_background *done, int error);
+void outputs_release(struct storage *storage);
+
+/* snapshot_verify.c */
+struct snapshot_verdict {
+	struct snapshot_parser
+		parser; /* up to the last good part; of a file that is to be continued, before the footer */
+	int result;	/* 0, STORAGE_E_CORRUPT, STORAGE_E_VERSION, or negative errno */
+	const char *what;
+};
+enum snapshot_extent {
+	SNAPSHOT_WHOLE,	  /* all of the file must be good */
+	SNAPSHOT_PARTIAL, /* it may end anywhere */
+	SNAPSHOT_HEADER,  /* only that is read, and must be good */
+};
+struct snapshot_verdict snapshot_verify(struct disk *disk, const char *name, uint64_t size,
+					enum snapshot_extent extent);
 
 /* flush.c */
 /* Hands a job to the disk and gives it a ticket; a refusal is final. */

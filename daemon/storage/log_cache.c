@@ -186,6 +186,14 @@ void log_cache_cut(struct log_cache *cache, uint64_t index)
 	raft_assert(cache->next_index == index + 1);
 }
 
+void log_cache_begin(struct log_cache *cache, uint64_t next_index)
+{
+	if (cache->count > 0)
+		log_cache_cut(cache, log_cache_first(cache) - 1);
+	raft_assert(cache->count == 0);
+	cache->next_index = next_index;
+}
+
 void log_cache_evict(struct log_cache *cache, uint64_t index, uint64_t bytes_max)
 {
 	while (cache->count > 0 && cache->bytes > bytes_max && log_cache_first(cache) <= index) {

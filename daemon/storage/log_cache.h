@@ -38,6 +38,8 @@ int log_cache_reserve(struct log_cache *cache, size_t n_entries, size_t data_byt
 void log_cache_add(struct log_cache *cache, const struct raft_entry *entry);
 /* Removes the entries behind index; afterwards next_index is index + 1. */
 void log_cache_cut(struct log_cache *cache, uint64_t index);
+/* Removes all entries; afterwards next_index is the one given. */
+void log_cache_begin(struct log_cache *cache, uint64_t next_index);
 /* Removes entries from the front, none beyond index, while more than bytes_max are held. */
 void log_cache_evict(struct log_cache *cache, uint64_t index, uint64_t bytes_max);
 /* Gives back memory that a burst left behind. */

@@ -123,6 +123,15 @@ uint64_t log_index_term(const struct log_index *index, uint64_t entry)
 	return n > 0 ? index->terms[n - 1].term : 0;
 }
 
+void log_index_begin(struct log_index *index, uint64_t entry, uint64_t term)
+{
+	index->n_runs = 0;
+	index->n_terms = 0;
+	index->run_ended = true;
+	if (entry > 0)
+		log_index_add_term(index, entry, term);
+}
+
 void log_index_cut(struct log_index *index, uint64_t entry)
 {
 	while (index->n_runs > 0 && index->runs[index->n_runs - 1].first_index > entry)

@@ -56,6 +56,9 @@ void log_index_add_term(struct log_index *index, uint64_t entry, uint64_t term);
 /* The term of an entry, 0 if it is not known. The caller knows where the log ends. */
 uint64_t log_index_term(const struct log_index *index, uint64_t entry);
 
+/* The log begins anew behind entry, of which only the term is known: forgets all else. Needs room for one change of
+ * term. */
+void log_index_begin(struct log_index *index, uint64_t entry, uint64_t term);
 /* The log is cut: forgets what lies behind entry. */
 void log_index_cut(struct log_index *index, uint64_t entry);
 /* Segments before sequence are gone, and entries up to base with them: forgets both. */

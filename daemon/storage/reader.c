@@ -9,7 +9,10 @@
 #include "daemon/assert.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define READ_BYTES_MAX ((size_t)1024 * 1024) /* of one call, unless a single run is longer */
 
@@ -68,9 +71,22 @@ static void take_record(struct reading *reading, const struct format_record *rec
 	}
 }
 
+/* Says where, and has the log go on in a new segment: at once, should it be idle. Returns the error. */
+static int note_damage(struct storage *storage, const struct log_run *run, uint64_t at, int error)
+{
+	char name[DISK_NAME_MAX + 1];
+	segments_name(name, run->sequence);
+	(void)snprintf(storage->damage, sizeof(storage->damage), "%s offset %" PRIu64 ": %s", name, run->offset + at,
+		       error < 0 ? strerror(-error) : "the record is damaged");
+	if (run->sequence == storage_newest_segment(storage)->sequence && !storage->options.read_only) {
+		storage->roll_wanted = true;
+		storage->settle_us = storage->now_us;
+	}
+	return error;
+}
+
 /* Walks the records of a run that lies in buf. Returns 0 or STORAGE_E_CORRUPT. */
-static int walk_run(const struct storage *storage, const struct log_run *run, const uint8_t *buf,
-		    struct reading *reading)
+static int walk_run(struct storage *storage, const struct log_run *run, const uint8_t *buf, struct reading *reading)
 {
 	size_t at = 0;
 	while (at < run->length && !reading->done && reading->next_index <= reading->last_index) {
@@ -78,12 +94,14 @@ static int walk_run(const struct storage *storage, const struct log_run *run, co
 		uint64_t seed = format_seed(&storage->identity, run->sequence, (uint64_t)run->offset + at);
 		if (format_record_decode(buf + at, run->length - at, seed, &record) != FORMAT_OK ||
 		    record.length > run->length - at || !format_record_verify(&record, seed, buf + at))
-			return STORAGE_E_CORRUPT;
+			return note_damage(storage, run, at, STORAGE_E_CORRUPT);
 		take_record(reading, &record, buf + at);
 		at += record.length;
 	}
 	/* The index promised these entries. */
-	return reading->done || reading->next_index > reading->last_index ? 0 : STORAGE_E_CORRUPT;
+	return reading->done || reading->next_index > reading->last_index
+		       ? 0
+		       : note_damage(storage, run, at, STORAGE_E_CORRUPT);
 }
 
 static int reserve_buffer(struct storage *storage, size_t size)
@@ -109,14 +127,14 @@ static uint64_t run_last(const struct storage *storage, size_t r)
 	return last < storage->durable_index ? last : storage->durable_index;
 }
 
-static int read_run(const struct storage *storage, const struct log_run *run, uint8_t *buf)
+static int read_run(struct storage *storage, const struct log_run *run, uint8_t *buf)
 {
 	char name[DISK_NAME_MAX + 1];
 	segments_name(name, run->sequence);
 	int64_t got = storage->disk->ops->read(storage->disk, name, run->offset, buf, run->length);
 	if (got < 0)
-		return (int)got;
-	return (uint64_t)got == run->length ? 0 : STORAGE_E_CORRUPT;
+		return note_damage(storage, run, 0, (int)got);
+	return (uint64_t)got == run->length ? 0 : note_damage(storage, run, (uint64_t)got, STORAGE_E_CORRUPT);
 }
 
 int reader_read(struct storage *storage, uint64_t first_index, uint32_t max_entries, uint64_t bytes_max,

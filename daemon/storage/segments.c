@@ -95,6 +95,7 @@ int segments_roll(struct storage *storage)
 		.term = storage->term,
 		.vote = storage->vote,
 		.commit = storage->commit < storage->submitted_last ? storage->commit : storage->submitted_last,
+		.reset = storage->reset_queued,
 	};
 	raft_assert(segment.base_index == 0 || segment.base_term > 0);
 	uint64_t checksum = format_segment_encode(&segment, header);
@@ -122,6 +123,7 @@ int segments_roll(struct storage *storage)
 		.sequence = segment.sequence, .size = segment.segment_size, .base_index = segment.base_index};
 	storage->offset = FORMAT_HEADER_SIZE;
 	storage->checksum = checksum;
+	storage->roll_wanted = false;
 	return 0;
 }
 
@@ -132,6 +134,8 @@ int segments_roll(struct storage *storage)
 void segments_retire(struct storage *storage)
 {
 	size_t n = 0;
+	if (storage->durable_seq < storage->reset_seq)
+		return; /* a crash may still lead back to the old log: all of it must be there then */
 	while (n + 1 < storage->n_segments && storage->segments[n + 1].named &&
 	       storage->segments[n + 1].base_index <= storage->base_index)
 		n++;
@@ -156,7 +160,7 @@ void segments_retire(struct storage *storage)
 	log_index_forget(&storage->index, storage->segments[0].sequence, needed);
 }
 
-static bool add_background(struct storage *storage, const struct storage_background *background, struct disk_job *job)
+bool background_submit(struct storage *storage, const struct storage_background *background, struct disk_job *job)
 {
 	raft_assert(storage->n_background < BACKGROUND_JOBS_MAX);
 	job->lane = DISK_LANE_BACKGROUND;
@@ -168,12 +172,22 @@ static bool add_background(struct storage *storage, const struct storage_backgro
 	return true;
 }
 
+static bool add_background(struct storage *storage, const struct storage_background *background, struct disk_job *job)
+{
+	raft_assert(storage->n_segment_jobs < SEGMENT_JOBS_MAX);
+	if (!background_submit(storage, background, job))
+		return false;
+	storage->n_segment_jobs++;
+	return true;
+}
+
 /* The files that are spares or are about to become one. */
 static unsigned spares_expected(const struct storage *storage)
 {
 	unsigned n = storage->n_spares;
 	for (unsigned i = 0; i < storage->n_background; i++)
-		if (storage->background[i].kind != BACKGROUND_REMOVE)
+		if (storage->background[i].kind == BACKGROUND_PREPARE ||
+		    storage->background[i].kind == BACKGROUND_RECYCLE)
 			n++;
 	return n;
 }
@@ -202,10 +216,10 @@ void segments_tend(struct storage *storage)
 {
 	if (storage->options.read_only)
 		return;
-	while (storage->error == 0 && storage->n_background < BACKGROUND_JOBS_MAX && storage->n_retired > 0)
+	while (storage->error == 0 && storage->n_segment_jobs < SEGMENT_JOBS_MAX && storage->n_retired > 0)
 		if (!tend_retired(storage))
 			return;
-	if (storage->error < 0 || storage->n_background == BACKGROUND_JOBS_MAX || spares_expected(storage) > 0 ||
+	if (storage->error < 0 || storage->n_segment_jobs == SEGMENT_JOBS_MAX || spares_expected(storage) > 0 ||
 	    (storage->full && storage->now_us < storage->retry_full_us))
 		return;
 	struct storage_background background = {
@@ -215,26 +229,22 @@ void segments_tend(struct storage *storage)
 	(void)add_background(storage, &background, &job); /* a refusal is kept in storage->error */
 }
 
-void segments_background_done(struct storage *storage, const struct disk_completion *completion)
+void segments_background_done(struct storage *storage, const struct storage_background *done, int error)
 {
-	struct storage_background done = storage->background[0];
-	raft_assert(storage->n_background > 0);
-	raft_assert(done.ticket == completion->ticket);
-	storage->n_background--;
-	memmove(storage->background, storage->background + 1, storage->n_background * sizeof(*storage->background));
-
-	if (completion->error < 0) {
-		if (done.kind == BACKGROUND_PREPARE && completion->error == -ENOSPC) {
+	raft_assert(storage->n_segment_jobs > 0);
+	storage->n_segment_jobs--;
+	if (error < 0) {
+		if (done->kind == BACKGROUND_PREPARE && error == -ENOSPC) {
 			storage->full = true;
 			storage->retry_full_us = storage->now_us + FULL_RETRY_US;
 		} else if (storage->error == 0) {
-			storage->error = completion->error;
+			storage->error = error;
 		}
 		return;
 	}
-	if (done.kind != BACKGROUND_REMOVE) {
+	if (done->kind != BACKGROUND_REMOVE) {
 		raft_assert(storage->n_spares < SPARES_MAX);
-		storage->spares[storage->n_spares++] = done.spare;
+		storage->spares[storage->n_spares++] = done->spare;
 		storage->full = false;
 	}
 }

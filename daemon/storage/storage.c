@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define MARKERS_KEEP 1024u
+#define HEALS_MAX 16u /* damaged places that are set aside in one opening */
 #define READ_BUFFER_KEEP ((size_t)256 * 1024)
 #define RESERVE_MAX ((uint64_t)64 * 1024) /* of the last segment, for votes and terms when the disk is full */
 
@@ -30,6 +31,8 @@ const char *storage_result_name(int result)
 		return "disk full";
 	case STORAGE_E_COMPACTED:
 		return "compacted";
+	case STORAGE_E_BUSY:
+		return "busy";
 	}
 	return "unknown";
 }
@@ -48,40 +51,64 @@ static void release(struct storage *storage)
 	free(storage->markers);
 	free(storage->segments);
 	free(storage->retired);
+	outputs_release(storage);
+	free(storage->snapshots);
 	free(storage);
 }
 
-int storage_open(struct disk *disk, const struct storage_options *options, struct storage **ret_storage,
-		 struct storage_state *ret_state, char *ret_message)
+/* One attempt. Returns -EAGAIN when damage was set aside. */
+static int try_open(struct disk *disk, const struct storage_options *options, struct storage **ret_storage,
+		    struct storage_state *state, char *ret_message)
 {
-	ret_message[0] = '\0';
-	if (options->incarnation == 0 || options->segment_size % FORMAT_PAGE != 0 ||
-	    options->segment_size < SEGMENT_SIZE_LEAST || options->segment_size > STORAGE_SEGMENT_SIZE_MAX) {
-		(void)snprintf(ret_message, STORAGE_MESSAGE_MAX, "impossible options for the log");
-		return -EINVAL;
-	}
 	struct storage *storage = calloc(1, sizeof(*storage));
 	if (!storage)
 		return -ENOMEM;
 	storage->disk = disk;
 	storage->options = *options;
 	storage->retry_memory_us = UINT64_MAX;
+	storage->settle_us = UINT64_MAX;
 	log_cache_init(&storage->cache, 1);
 	log_index_init(&storage->index);
 
-	struct storage_state state = {0};
-	int r = recovery_run(storage, &state, ret_message);
+	int r = recovery_run(storage, state, ret_message);
 	if (r == 0) {
 		segments_tend(storage);
+		snapshots_tend(storage);
 		r = storage->error;
 	}
 	if (r != 0) {
 		release(storage);
 		return r;
 	}
+	storage->options.heal = NULL; /* the caller's, for as long as this call */
 	*ret_storage = storage;
-	*ret_state = state;
 	return 0;
+}
+
+int storage_open(struct disk *disk, const struct storage_options *options, struct storage **ret_storage,
+		 struct storage_state *ret_state, char *ret_message)
+{
+	struct storage_state state = {0};
+	struct storage_options tried = *options;
+	int r = -EAGAIN;
+	ret_message[0] = '\0';
+	if (options->incarnation == 0 || options->segment_size % FORMAT_PAGE != 0 ||
+	    options->segment_size < SEGMENT_SIZE_LEAST || options->segment_size > STORAGE_SEGMENT_SIZE_MAX) {
+		(void)snprintf(ret_message, STORAGE_MESSAGE_MAX, "impossible options for the log");
+		return -EINVAL;
+	}
+	/* Each time round there are fewer files; not so on a disk that renames nothing and does not say so. */
+	for (unsigned tries = 0; r == -EAGAIN; tries++) {
+		if (tries >= HEALS_MAX)
+			tried.heal = NULL;
+		struct storage_state found = {.gave_up = state.gave_up};
+		memcpy(found.healed, state.healed, sizeof(found.healed));
+		state = found;
+		r = try_open(disk, &tried, ret_storage, &state, ret_message);
+	}
+	if (r == 0)
+		*ret_state = state;
+	return r;
 }
 
 struct storage *storage_free(struct storage *storage)
@@ -201,7 +228,10 @@ static bool fits_without_spare(const struct storage *storage, uint64_t bytes)
 {
 	uint64_t overhead = FORMAT_RECORD_HEADER_SIZE + FORMAT_SECTOR;
 	uint64_t room = storage_newest_segment(storage)->size - storage->offset;
-	return storage->queued_bytes + (storage->queued_writes + 1) * overhead + bytes <= room;
+	uint64_t all = storage->queued_bytes + bytes;
+	/* Two neighbours that do not fit one record fill more than one between them. */
+	uint64_t n_records = storage->queued_writes + 1 + 2 * all / storage_record_max(storage);
+	return all + n_records * overhead <= room;
 }
 
 static bool is_full(const struct storage *storage)
@@ -215,6 +245,57 @@ bool storage_has_room(const struct storage *storage)
 	return !is_full(storage) || fits_without_spare(storage, 2 * reserve_bytes(storage));
 }
 
+/* Entries encoded in so many bytes; what is kept free for writes without any stays free unless they are the owner's own. */
+static bool takes_entries(const struct storage *storage, uint64_t entry_bytes, bool own)
+{
+	uint64_t reserve = entry_bytes > 0 && !own ? reserve_bytes(storage) : 0;
+	return !is_full(storage) || fits_without_spare(storage, entry_bytes + reserve);
+}
+
+bool storage_takes(const struct storage *storage, uint32_t n_entries, uint64_t data_bytes, bool own)
+{
+	uint64_t padding = FORMAT_ENTRY_HEADER_SIZE + 7;
+	return takes_entries(storage, data_bytes + n_entries * padding, own);
+}
+
+/* What everything that was handed over or queued says about entries is void; that it becomes durable in its order is
+ * not. */
+static int append_reset(struct storage *storage, const struct storage_write *write)
+{
+	const struct storage_snapshot *snapshot = snapshots_find(storage, write->reset_index);
+	if (!snapshot || snapshot->info.term != write->reset_term || write->n_entries > 0 || write->truncate_from > 0 ||
+	    write->reset_index < storage->base_index)
+		return -EINVAL;
+	if (is_full(storage) && !fits_without_spare(storage, 0))
+		return STORAGE_E_FULL;
+	int r = log_index_reserve_terms(&storage->index, 1);
+	if (r == 0)
+		r = reserve_marker(storage);
+	if (r < 0)
+		return r;
+	log_cache_begin(&storage->cache, write->reset_index + 1);
+	log_index_begin(&storage->index, write->reset_index, write->reset_term);
+	storage->base_index = write->reset_index;
+	storage->base_term = write->reset_term;
+	storage->submitted_last = write->reset_index;
+	storage->durable_index = write->reset_index; /* in the snapshot */
+	for (unsigned i = 0; i < storage->n_flights; i++)
+		storage->flights[(storage->flights_first + i) % DISK_JOBS_MAX].last_index = write->reset_index;
+	/* Segments of the old log count as lying before the base, wherever their numbers are. */
+	for (size_t i = 0; i < storage->n_segments; i++)
+		storage->segments[i].base_index = 0;
+	storage->queued_bytes = 0;
+	storage->markers_first = storage->markers_end = 0;
+	storage->reset_queued = true;
+	storage->reset_seq = write->seq;
+	storage->term = write->term;
+	storage->vote = write->vote;
+	storage->commit = write->commit;
+	storage->queued_writes++;
+	add_marker(storage, write->seq);
+	return 0;
+}
+
 int storage_append(struct storage *storage, const struct storage_write *write)
 {
 	struct append append;
@@ -222,11 +303,12 @@ int storage_append(struct storage *storage, const struct storage_write *write)
 		return storage->error;
 	if (storage->options.read_only)
 		return -EROFS;
+	if (write->reset_index > 0)
+		return append_reset(storage, write);
 	int r = check_write(storage, write, &append);
 	if (r < 0)
 		return r;
-	uint64_t reserve = write->n_entries > 0 ? reserve_bytes(storage) : 0;
-	if (is_full(storage) && !fits_without_spare(storage, append.entry_bytes + reserve))
+	if (!takes_entries(storage, append.entry_bytes, write->own))
 		return STORAGE_E_FULL;
 	r = log_cache_reserve(&storage->cache, write->n_entries, append.data_bytes);
 	if (r == 0)
@@ -255,6 +337,26 @@ int storage_append(struct storage *storage, const struct storage_write *write)
 
 /* Driving the disk ---------------------------------------------------------------------------------- */
 
+static void background_done(struct storage *storage, int error)
+{
+	struct storage_background done = storage->background[0];
+	storage->n_background--;
+	memmove(storage->background, storage->background + 1, storage->n_background * sizeof(*storage->background));
+	switch (done.kind) {
+	case BACKGROUND_PREPARE:
+	case BACKGROUND_RECYCLE:
+	case BACKGROUND_REMOVE:
+		segments_background_done(storage, &done, error);
+		break;
+	case BACKGROUND_OUTPUT:
+		outputs_done(storage, &done, error);
+		break;
+	case BACKGROUND_REMOVE_SNAPSHOT:
+		snapshots_removed(storage, error);
+		break;
+	}
+}
+
 static void take_completions(struct storage *storage)
 {
 	struct disk_completion done[DISK_JOBS_MAX];
@@ -262,7 +364,7 @@ static void take_completions(struct storage *storage)
 	raft_assert(n <= DISK_JOBS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		if (storage->n_background > 0 && storage->background[0].ticket == done[i].ticket)
-			segments_background_done(storage, &done[i]);
+			background_done(storage, done[i].error);
 		else
 			flush_flight_done(storage, &done[i]);
 	}
@@ -295,6 +397,8 @@ int storage_process(struct storage *storage, uint64_t now_us)
 	segments_retire(storage);
 	flush_submit(storage);
 	segments_tend(storage);
+	outputs_tend(storage);
+	snapshots_tend(storage);
 	relax(storage);
 	raft_assert(storage->durable_index <= storage->submitted_last);
 	raft_assert(storage->submitted_last <= storage_last_index(storage));
@@ -319,8 +423,9 @@ uint64_t storage_oldest_write_age_us(const struct storage *storage)
 uint64_t storage_deadline_us(const struct storage *storage)
 {
 	/* While something is under way in the background, its completion is what to wait for. */
-	uint64_t full = is_full(storage) && storage->n_background == 0 ? storage->retry_full_us : UINT64_MAX;
-	return full < storage->retry_memory_us ? full : storage->retry_memory_us;
+	uint64_t full = is_full(storage) && storage->n_segment_jobs == 0 ? storage->retry_full_us : UINT64_MAX;
+	uint64_t deadline = full < storage->retry_memory_us ? full : storage->retry_memory_us;
+	return deadline < storage->settle_us ? deadline : storage->settle_us;
 }
 
 /* Reading and compaction ---------------------------------------------------------------------------- */
@@ -351,18 +456,26 @@ int storage_read(struct storage *storage, uint64_t first_index, uint32_t max_ent
 	return 0;
 }
 
+const char *storage_damage(const struct storage *storage)
+{
+	return storage->damage;
+}
+
 int storage_compact(struct storage *storage, uint64_t index, uint64_t term)
 {
 	if (storage->error < 0)
 		return storage->error;
 	if (index <= storage->base_index)
 		return 0;
-	if (index > storage_last_index(storage) || term == 0 || log_index_term(&storage->index, index) != term)
+	struct storage_snapshot_info newest;
+	if (!storage_snapshot_newest(storage, &newest) || index > newest.index || index > storage_last_index(storage) ||
+	    term == 0 || log_index_term(&storage->index, index) != term)
 		return -EINVAL;
 	storage->base_index = index;
 	storage->base_term = term;
 	segments_retire(storage);
 	segments_tend(storage);
+	snapshots_tend(storage);
 	return storage->error;
 }
 
@@ -377,5 +490,8 @@ void storage_get_stats(const struct storage *storage, struct storage_stats *ret_
 		bytes += storage->segments[i].size;
 	for (size_t i = 0; i < storage->n_retired; i++)
 		bytes += storage->retired[i].size;
-	ret_stats->disk_bytes = bytes;
+	for (size_t i = 0; i < storage->n_snapshots; i++)
+		ret_stats->snapshot_bytes += storage->snapshots[i].info.file_bytes;
+	ret_stats->disk_bytes = bytes + ret_stats->snapshot_bytes;
+	ret_stats->log_bytes_since_snapshot = storage->log_written - storage->log_mark;
 }

@@ -33,16 +33,28 @@ enum storage_result {
 	STORAGE_E_VERSION = 3,	     /* written by a newer version than this one knows */
 	STORAGE_E_FULL = 4,	     /* no room on the disk: nothing was queued; try again later */
 	STORAGE_E_COMPACTED = 5,     /* the entry asked for is before the log's beginning */
+	STORAGE_E_BUSY = 6,	     /* not now: what is under way has to end first */
 };
 const char *storage_result_name(int result);
 
 struct storage_options {
 	uint64_t cluster_id; /* hash of the cluster's name */
 	uint64_t member_id;
-	uint64_t incarnation;	  /* given to a blank directory; random; 0 is not allowed */
-	uint32_t segment_size;	  /* bytes; multiple of 4096; only for segments made from now on */
-	uint64_t cache_bytes_max; /* data of entries kept in memory although they are durable */
-	bool read_only;		  /* inspect a stopped member: repairs nothing, prepares nothing */
+	uint64_t incarnation;		 /* given to a blank directory; random; 0 is not allowed */
+	uint32_t segment_size;		 /* bytes; multiple of 4096; only for segments made from now on */
+	uint64_t cache_bytes_max;	 /* data of entries kept in memory although they are durable */
+	bool read_only;			 /* inspect a stopped member: repairs nothing, prepares nothing */
+	const struct storage_heal *heal; /* NULL: damage is refused, and nothing is changed */
+};
+
+/* What becomes of a damaged directory. Damage that a good snapshot covers is set aside (renamed to *.damaged-N) and the member
+ * goes on. Of any other damage the owner is asked: true, and all of the log and the snapshots are set aside and the directory
+ * is blank; false, and it is refused and left as it is. */
+struct storage_heal {
+	/* config: the data of the newest configuration that is still readable, or (in_snapshot) what the owner gave to
+	 * that snapshot as its configuration; NULL: none is. */
+	bool (*may_give_up)(void *arg, const uint8_t *config, uint32_t size, bool in_snapshot);
+	void *arg;
 };
 
 struct storage_state {
@@ -56,6 +68,17 @@ struct storage_state {
 	uint64_t last_index;
 	uint64_t torn_bytes;  /* cut from the tail: a flush that never completed */
 	char torn_where[128]; /* "segment-… offset …", empty if nothing was cut */
+
+	uint64_t snapshot_index; /* of the newest good one; 0: none. Without one the log is whole: base_index is 0 */
+	uint64_t snapshot_term;
+	/* The log does not lead to the snapshot or over it: the member died between the two steps of installing one,
+	 * or before its own last entries were durable. Nothing behind the snapshot is worth anything: queue a reset to it. */
+	bool snapshot_beyond_log;
+	char snapshot_damage[192]; /* a newer snapshot that was passed over: file, offset, what; or empty */
+
+	char healed[512]; /* damage that was set aside: file, offset, what was done; or empty */
+	bool gave_up;	  /* … and that was everything */
+	bool aside; /* the directory holds files that were set aside, now or earlier: it is not what a new one is */
 };
 
 struct storage;
@@ -73,15 +96,21 @@ struct storage *storage_free(struct storage *storage);
 
 /* Queues one write: hard state, commit hint and, if n_entries > 0, the entries first_index … (replacing any
  * suffix from first_index on). With n_entries == 0 and truncate_from > 0 the suffix from there on is removed.
+ * With reset_index > 0 the log begins anew after that index: everything else in it is dropped, in one step that a
+ * crash leaves undone or done; a good snapshot at reset_index must be durable, and the write has no entries.
  * Copies everything. seq: the caller's, increasing; reported by storage_durable_seq once the write is
- * on the disk. Returns 0, STORAGE_E_FULL, -EINVAL (a gap, or an entry over the limit), -ENOMEM, or the
+ * on the disk. Returns 0, STORAGE_E_FULL, -EINVAL (a gap, an entry over the limit, an impossible reset), -ENOMEM, or the
  * disk's final error. */
 struct storage_write {
+	bool own; /* few entries, without which the member could do nothing: like term and vote, they may use the room
+		   * that is kept free on a full disk */
 	uint64_t seq;
 	uint64_t term;
 	uint64_t vote;
 	uint64_t commit;
 	uint64_t truncate_from; /* 0: none; otherwise also implied by first_index */
+	uint64_t reset_index;	/* 0: none */
+	uint64_t reset_term;	/* of the entry at reset_index */
 	uint64_t first_index;
 	const struct raft_entry *entries;
 	uint32_t n_entries;
@@ -90,6 +119,8 @@ int storage_append(struct storage *storage, const struct storage_write *write) _
 
 /* True when storage_append would take an ordinary write now; false: the disk is full. */
 bool storage_has_room(const struct storage *storage);
+/* The same of exactly that write: so many entries, with so much data in all. Never false while the disk is not full. */
+bool storage_takes(const struct storage *storage, uint32_t n_entries, uint64_t data_bytes, bool own);
 
 /* Hands what is queued to the disk as far as it takes it (group commit: while a flush is under way, one more may
  * wait in the disk's lane and the rest gathers here) and takes completions back. Call after queuing and
@@ -109,8 +140,14 @@ uint64_t storage_deadline_us(const struct storage *storage); /* call storage_pro
 int storage_read(struct storage *storage, uint64_t first_index, uint32_t max_entries, uint64_t bytes_max,
 		 struct raft_entry *ret_entries, uint32_t *ret_n) __attribute__((warn_unused_result));
 
-/* The entries up to index are covered by a durable snapshot: whole segments before it are recycled. term: of the
- * entry at index. Returns 0, -EINVAL (beyond the end, or another term), or the disk's final error. */
+/* Where the entry lies that storage_read could not read last: file, offset, what is wrong; empty if there was none.  The
+ * log goes on in a new segment then, as soon as a file for it is ready, so that the damaged one leaves the log when it is
+ * compacted up to what is the last entry now. */
+const char *storage_damage(const struct storage *storage);
+
+/* Entries up to index are no longer needed: whole segments before it are recycled. A good snapshot at index or beyond must
+ * be durable. term: of the entry at index. Returns 0, -EINVAL (no such snapshot, beyond the end, or another term), or the
+ * disk's final error. */
 int storage_compact(struct storage *storage, uint64_t index, uint64_t term) __attribute__((warn_unused_result));
 
 struct storage_stats {
@@ -120,7 +157,9 @@ struct storage_stats {
 	uint64_t queued_bytes; /* not yet durable; bounded by the caller (raft: uncommitted_bytes_max) */
 	uint64_t cache_bytes;
 	uint64_t segments;
-	uint64_t disk_bytes;
+	uint64_t disk_bytes;		   /* of segments, spares and snapshots */
+	uint64_t snapshot_bytes;	   /* of the snapshots alone */
+	uint64_t log_bytes_since_snapshot; /* written to the log since the newest snapshot was begun */
 	uint64_t sync_us_total;
 	uint64_t sync_us_max;
 	uint64_t sync_histogram

@@ -48,10 +48,18 @@ struct transport_ops {
 	/* True when receive would return an event although fd may not become readable. Ask before sleeping. */
 	bool (*pending)(struct transport *transport);
 	bool (*peer_stats)(struct transport *transport, uint64_t peer, struct transport_peer_stats *ret);
+	/* The membership changed. set_peer: from now on there is this peer at this endpoint (copied); one that is there
+	 * already with the same endpoint is left alone, one with another is connected anew. remove_peer: frames to it are
+	 * dropped from now on; an unknown one is fine. No events about it follow. Not between prepare and send. 0 or
+	 * negative errno (-EINVAL, -EPROTONOSUPPORT: no endpoint; -E2BIG: more than RAFT_MEMBERS_MAX). */
+	int (*set_peer)(struct transport *transport, uint64_t peer, const char *endpoint);
+	void (*remove_peer)(struct transport *transport, uint64_t peer);
 };
 struct transport {
 	const struct transport_ops *ops; /* first member of every implementation */
 };
+
+#define TRANSPORT_ENDPOINT_MAX 200u /* characters of an endpoint */
 
 struct transport_peer {
 	uint64_t id;

@@ -37,6 +37,12 @@
 #define APPEND_REPLY_SIZE 48u
 #define TIMEOUT_NOW_SIZE 0u
 #define HELLO_SIZE 8u
+#define SNAPSHOT_OFFER_SIZE 24u
+#define SNAPSHOT_REQUEST_SIZE 32u
+#define SNAPSHOT_CHUNK_SIZE 40u /* and the data */
+#define NOT_A_MEMBER_SIZE 8u
+#define CHECKPOINT_SIZE 24u
+#define ENDPOINT_SIZE 208u
 #define ENTRY_HEADER_SIZE 24u
 
 #define FLAG_0 1u
@@ -51,6 +57,9 @@ _Static_assert(HEADER_SIZE % 8 == 0 && APPEND_SIZE % 8 == 0 && ENTRY_HEADER_SIZE
 	       "everything in a frame begins at a multiple of 8");
 _Static_assert(HEADER_SIZE + APPEND_SIZE + ENTRY_HEADER_SIZE + RAFT_ENTRY_SIZE_MAX + 7 <= WIRE_FRAME_SIZE_MAX,
 	       "the largest entry fits a frame");
+_Static_assert(HEADER_SIZE + SNAPSHOT_CHUNK_SIZE + WIRE_CHUNK_BYTES_MAX + 7 <= WIRE_FRAME_SIZE_MAX,
+	       "the largest chunk fits a frame");
+_Static_assert(ENDPOINT_SIZE > WIRE_ENDPOINT_MAX && ENDPOINT_SIZE % 8 == 0, "an endpoint ends with a zero");
 _Static_assert(HEADER_SIZE + APPEND_REPLY_SIZE <= SMALL_FRAME_SIZE, "all but appends with entries are small");
 _Static_assert(WIRE_VERSION <= UINT8_MAX, "the version is one byte");
 
@@ -145,7 +154,7 @@ static uint64_t checksum_frame(const uint8_t *frame, size_t len)
 	return XXH3_64bits_digest(&state);
 }
 
-/* Bytes of the body without entries, or -1 for an unknown type. */
+/* Bytes of the body without entries or data, or -1 for an unknown type. */
 static int body_size(uint8_t type)
 {
 	switch ((enum wire_type)type) {
@@ -161,6 +170,18 @@ static int body_size(uint8_t type)
 		return TIMEOUT_NOW_SIZE;
 	case WIRE_HELLO:
 		return HELLO_SIZE;
+	case WIRE_SNAPSHOT_OFFER:
+		return SNAPSHOT_OFFER_SIZE;
+	case WIRE_SNAPSHOT_REQUEST:
+		return SNAPSHOT_REQUEST_SIZE;
+	case WIRE_SNAPSHOT_CHUNK:
+		return SNAPSHOT_CHUNK_SIZE;
+	case WIRE_NOT_A_MEMBER:
+		return NOT_A_MEMBER_SIZE;
+	case WIRE_CHECKPOINT:
+		return CHECKPOINT_SIZE;
+	case WIRE_ENDPOINT:
+		return ENDPOINT_SIZE;
 	}
 	return -1;
 }
@@ -173,6 +194,10 @@ size_t wire_encoded_size(const struct wire_message *message)
 
 	raft_assert(body >= 0);
 	size_t size = HEADER_SIZE + (size_t)body;
+	if (message->type == WIRE_SNAPSHOT_CHUNK)
+		return message->snapshot_chunk.size <= WIRE_CHUNK_BYTES_MAX
+			       ? size + padded_size(message->snapshot_chunk.size)
+			       : 0;
 	if (message->type != WIRE_APPEND)
 		return size;
 	if (message->append.n_entries > WIRE_ENTRIES_MAX)
@@ -220,6 +245,24 @@ static uint8_t *encode_append(uint8_t *at, const struct wire_message *message)
 	return at;
 }
 
+static uint8_t *encode_chunk(uint8_t *at, const struct wire_message *message)
+{
+	uint32_t size = message->snapshot_chunk.size;
+	uint32_t padded = padded_size(size);
+
+	raft_assert(size > 0 && size <= WIRE_CHUNK_BYTES_MAX);
+	put_u64(at, message->snapshot_chunk.index);
+	put_u64(at + 8, message->snapshot_chunk.term);
+	put_u64(at + 16, message->snapshot_chunk.offset);
+	put_u64(at + 24, message->snapshot_chunk.total);
+	put_u32(at + 32, size);
+	put_u32(at + 36, 0);
+	at += SNAPSHOT_CHUNK_SIZE;
+	put_u64(at + padded - 8, 0); /* the padding; the data go over the rest of it */
+	memcpy(at, message->snapshot_chunk.data, size);
+	return at + padded;
+}
+
 static uint64_t flags_word(bool flag_0, bool flag_1)
 {
 	return (flag_0 ? FLAG_0 : 0u) | (flag_1 ? FLAG_1 : 0u);
@@ -255,6 +298,32 @@ static uint8_t *encode_body(uint8_t *at, const struct wire_message *message)
 		put_u16(at + 2, message->hello.version_max);
 		put_u32(at + 4, message->hello.blank ? FLAG_0 : 0u);
 		return at + HELLO_SIZE;
+	case WIRE_SNAPSHOT_OFFER:
+		put_u64(at, message->snapshot_offer.index);
+		put_u64(at + 8, message->snapshot_offer.term);
+		put_u64(at + 16, message->snapshot_offer.size);
+		return at + SNAPSHOT_OFFER_SIZE;
+	case WIRE_SNAPSHOT_REQUEST:
+		put_u64(at, message->snapshot_request.index);
+		put_u64(at + 8, message->snapshot_request.term);
+		put_u64(at + 16, message->snapshot_request.offset);
+		put_u32(at + 24, message->snapshot_request.size);
+		put_u32(at + 28, 0);
+		return at + SNAPSHOT_REQUEST_SIZE;
+	case WIRE_SNAPSHOT_CHUNK:
+		return encode_chunk(at, message);
+	case WIRE_NOT_A_MEMBER:
+		put_u64(at, message->not_a_member.config_index);
+		return at + NOT_A_MEMBER_SIZE;
+	case WIRE_CHECKPOINT:
+		put_u64(at, message->checkpoint.index);
+		put_u64(at + 8, message->checkpoint.hash);
+		put_u64(at + 16, flags_word(message->checkpoint.majority, message->checkpoint.undecided));
+		return at + CHECKPOINT_SIZE;
+	case WIRE_ENDPOINT:
+		memset(at, 0, ENDPOINT_SIZE);
+		memcpy(at, message->endpoint.peer, strnlen(message->endpoint.peer, WIRE_ENDPOINT_MAX));
+		return at + ENDPOINT_SIZE;
 	}
 	raft_assert(body_size(message->type) >= 0);
 	return at;
@@ -406,6 +475,86 @@ static int decode_hello(const uint8_t *body, struct wire_message *message)
 	return WIRE_OK;
 }
 
+static int decode_offer(const uint8_t *body, struct wire_message *message)
+{
+	message->snapshot_offer.index = get_u64(body);
+	message->snapshot_offer.term = get_u64(body + 8);
+	message->snapshot_offer.size = get_u64(body + 16);
+	return WIRE_OK;
+}
+
+static int decode_request(const uint8_t *body, struct wire_message *message)
+{
+	uint32_t size = get_u32(body + 24);
+
+	if (size == 0 || get_u32(body + 28) != 0)
+		return WIRE_E_FORMAT;
+	if (size > WIRE_CHUNK_BYTES_MAX)
+		return WIRE_E_LIMIT;
+	message->snapshot_request.index = get_u64(body);
+	message->snapshot_request.term = get_u64(body + 8);
+	message->snapshot_request.offset = get_u64(body + 16);
+	message->snapshot_request.size = size;
+	return WIRE_OK;
+}
+
+/* [body, end) holds at least SNAPSHOT_CHUNK_SIZE bytes. */
+static int decode_chunk(const uint8_t *body, const uint8_t *end, struct wire_message *message)
+{
+	const uint8_t *data = body + SNAPSHOT_CHUNK_SIZE;
+	uint64_t offset = get_u64(body + 16);
+	uint64_t total = get_u64(body + 24);
+	uint32_t size = get_u32(body + 32);
+
+	if (size == 0 || get_u32(body + 36) != 0)
+		return WIRE_E_FORMAT;
+	if (size > WIRE_CHUNK_BYTES_MAX)
+		return WIRE_E_LIMIT;
+	if ((size_t)(end - data) < padded_size(size))
+		return WIRE_E_SHORT;
+	if ((size_t)(end - data) != padded_size(size) || size > total || offset > total - size)
+		return WIRE_E_FORMAT;
+	for (uint32_t k = size; k < padded_size(size); k++)
+		if (data[k] != 0)
+			return WIRE_E_FORMAT;
+	message->snapshot_chunk.index = get_u64(body);
+	message->snapshot_chunk.term = get_u64(body + 8);
+	message->snapshot_chunk.offset = offset;
+	message->snapshot_chunk.total = total;
+	message->snapshot_chunk.size = size;
+	message->snapshot_chunk.data = data;
+	return WIRE_OK;
+}
+
+static int decode_checkpoint(const uint8_t *body, struct wire_message *message)
+{
+	uint64_t flags = get_u64(body + 16);
+
+	if (flags > FLAG_1)
+		return WIRE_E_FORMAT; /* unknown ones, or both */
+	message->checkpoint.index = get_u64(body);
+	message->checkpoint.hash = get_u64(body + 8);
+	message->checkpoint.majority = (flags & FLAG_0) != 0;
+	message->checkpoint.undecided = (flags & FLAG_1) != 0;
+	return WIRE_OK;
+}
+
+static int decode_endpoint(const uint8_t *body, struct wire_message *message)
+{
+	size_t len = 0;
+
+	while (len < WIRE_ENDPOINT_MAX && body[len] >= 0x20 && body[len] != 0x7f)
+		len++;
+	for (size_t k = len; k < ENDPOINT_SIZE; k++)
+		if (body[k] != 0)
+			return WIRE_E_FORMAT;
+	if (len == 0)
+		return WIRE_E_FORMAT;
+	memset(message->endpoint.peer, 0, sizeof(message->endpoint.peer));
+	memcpy(message->endpoint.peer, body, len);
+	return WIRE_OK;
+}
+
 /* Is this a whole, undamaged frame of a version that this file knows? Nothing before this is believed. */
 static int check_frame(const uint8_t *frame, size_t len)
 {
@@ -428,7 +577,7 @@ static int check_frame(const uint8_t *frame, size_t len)
 	return WIRE_OK;
 }
 
-/* The body's size was checked against its type: exact, but for an append's entries. */
+/* The body's size was checked against its type: exact, but for an append's entries and a chunk's data. */
 static int decode_body(const uint8_t *body, const uint8_t *end, struct raft_entry *entries, uint32_t max_entries,
 		       struct wire_message *message)
 {
@@ -445,6 +594,19 @@ static int decode_body(const uint8_t *body, const uint8_t *end, struct raft_entr
 		return WIRE_OK;
 	case WIRE_HELLO:
 		return decode_hello(body, message);
+	case WIRE_SNAPSHOT_OFFER:
+		return decode_offer(body, message);
+	case WIRE_SNAPSHOT_REQUEST:
+		return decode_request(body, message);
+	case WIRE_SNAPSHOT_CHUNK:
+		return decode_chunk(body, end, message);
+	case WIRE_NOT_A_MEMBER:
+		message->not_a_member.config_index = get_u64(body);
+		return WIRE_OK;
+	case WIRE_CHECKPOINT:
+		return decode_checkpoint(body, message);
+	case WIRE_ENDPOINT:
+		return decode_endpoint(body, message);
 	}
 	return WIRE_E_FORMAT;
 }
@@ -465,7 +627,7 @@ int wire_decode(const uint8_t *frame, size_t len, struct raft_entry *entries, ui
 		return WIRE_E_FORMAT;
 	if (rest < (size_t)body)
 		return WIRE_E_SHORT;
-	if (message.type != WIRE_APPEND && rest != (size_t)body)
+	if (message.type != WIRE_APPEND && message.type != WIRE_SNAPSHOT_CHUNK && rest != (size_t)body)
 		return WIRE_E_FORMAT;
 	message.cluster = get_u64(frame + AT_CLUSTER);
 	message.from = get_u64(frame + AT_FROM);

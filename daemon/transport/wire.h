@@ -18,7 +18,9 @@
 
 #define WIRE_VERSION 1u
 #define WIRE_FRAME_SIZE_MAX (8u * 1024u * 1024u)
-#define WIRE_ENTRIES_MAX 16384u /* in one append */
+#define WIRE_ENTRIES_MAX 16384u		    /* in one append */
+#define WIRE_ENDPOINT_MAX 200u		    /* characters */
+#define WIRE_CHUNK_BYTES_MAX (256u * 1024u) /* of a snapshot in one frame: delays a heartbeat behind it by little */
 
 enum wire_type {
 	WIRE_VOTE_REQUEST = 1,
@@ -26,7 +28,13 @@ enum wire_type {
 	WIRE_APPEND = 3,
 	WIRE_APPEND_REPLY = 4,
 	WIRE_TIMEOUT_NOW = 5,
-	WIRE_HELLO = 6, /* after connecting: who is there, with which versions */
+	WIRE_HELLO = 6,		   /* after connecting: who is there, with which versions */
+	WIRE_SNAPSHOT_OFFER = 7,   /* leader: the log no longer reaches back to what you need; there is a snapshot */
+	WIRE_SNAPSHOT_REQUEST = 8, /* receiver: send me this piece of it */
+	WIRE_SNAPSHOT_CHUNK = 9,   /* that piece */
+	WIRE_NOT_A_MEMBER = 10,	   /* to a stranger: you are not in the committed configuration */
+	WIRE_CHECKPOINT = 11, /* leader: what is your state as of this entry? member: this. leader: that is wrong */
+	WIRE_ENDPOINT = 12,   /* leader, to a member that is silent: here I can be answered */
 };
 
 struct wire_message {
@@ -59,6 +67,35 @@ struct wire_message {
 			uint16_t version_min, version_max;
 			bool blank;
 		} hello;
+		struct {
+			uint64_t index, term; /* of the last entry it covers: names the snapshot */
+			uint64_t size;	      /* bytes of the whole file */
+		} snapshot_offer;
+		struct {
+			uint64_t index, term;
+			uint64_t offset;
+			uint32_t size; /* wanted, 1 to WIRE_CHUNK_BYTES_MAX; a chunk may bring less */
+		} snapshot_request;
+		struct {
+			uint64_t index, term;
+			uint64_t offset;
+			uint64_t total;	     /* bytes of the whole file */
+			uint32_t size;	     /* bytes in data, 1 to WIRE_CHUNK_BYTES_MAX; offset + size <= total */
+			const uint8_t *data; /* encode: not owned. decode: points into the frame */
+		} snapshot_chunk;
+		struct {
+			uint64_t config_index; /* of the committed configuration that does not name the receiver */
+		} not_a_member;
+		struct {
+			uint64_t index; /* of an applied entry */
+			uint64_t
+				hash; /* of the state as of that entry, the sender's or, with a verdict, the right one */
+			bool majority;	/* verdict: most voters have this hash … */
+			bool undecided; /* … or they have no hash in common, and this is the leader's */
+		} checkpoint;
+		struct {
+			char peer[WIRE_ENDPOINT_MAX + 1]; /* no control characters, at least one, then zeros */
+		} endpoint;
 	};
 };
 

@@ -39,8 +39,10 @@
 
 #define ROUTER_TAG UINT32_MAX /* epoll data: this, or the peer's slot */
 
+/* A slot; free while it has no dealer. The slot's number is the tag of its monitor in the epoll descriptor. */
 struct peer {
 	struct zmq_socket *dealer;
+	char endpoint[TRANSPORT_ENDPOINT_MAX + 1];
 	bool link_ready;
 	struct transport_peer_stats stats; /* its id too */
 };
@@ -54,7 +56,6 @@ struct zmq_transport {
 	unsigned frames_in_a_row;
 	size_t prepared_len;
 	bool prepared;
-	unsigned n_peers;
 	struct peer peers[RAFT_MEMBERS_MAX];
 };
 
@@ -66,8 +67,8 @@ static struct zmq_transport *from_base(struct transport *base)
 
 static struct peer *find_peer(struct zmq_transport *transport, uint64_t id)
 {
-	for (unsigned k = 0; k < transport->n_peers; k++)
-		if (transport->peers[k].stats.id == id)
+	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+		if (transport->peers[k].dealer != NULL && transport->peers[k].stats.id == id)
 			return &transport->peers[k];
 	return NULL;
 }
@@ -76,7 +77,7 @@ static void transport_close(struct transport *base)
 {
 	struct zmq_transport *transport = from_base(base);
 
-	for (unsigned k = 0; k < transport->n_peers; k++)
+	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
 		transport->peers[k].dealer = zmq_socket_free(transport->peers[k].dealer);
 	transport->router = zmq_socket_free(transport->router);
 	transport->context = zmq_context_free(transport->context);
@@ -129,18 +130,18 @@ static void note_ready(struct zmq_transport *transport)
 	raft_assert(n >= 0 || errno == EINTR); /* EINTR: nothing noted, and the descriptor is still readable */
 	for (int k = 0; k < n; k++) {
 		uint32_t tag = events[k].data.u32;
-		raft_assert(tag == ROUTER_TAG || tag < transport->n_peers);
+		raft_assert(tag == ROUTER_TAG || tag < RAFT_MEMBERS_MAX);
 		if (tag == ROUTER_TAG)
 			transport->router_ready = true;
 		else
-			transport->peers[tag].link_ready = true;
+			transport->peers[tag].link_ready = transport->peers[tag].dealer != NULL;
 	}
 	transport->frames_in_a_row = 0;
 }
 
 static bool take_link_event(struct zmq_transport *transport, struct transport_event *ret_event)
 {
-	for (unsigned k = 0; k < transport->n_peers; k++) {
+	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++) {
 		struct peer *peer = &transport->peers[k];
 		if (!peer->link_ready)
 			continue;
@@ -182,7 +183,7 @@ static bool take_frame(struct zmq_transport *transport, struct transport_event *
 
 static bool links_ready(const struct zmq_transport *transport)
 {
-	for (unsigned k = 0; k < transport->n_peers; k++)
+	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
 		if (transport->peers[k].link_ready)
 			return true;
 	return false;
@@ -222,16 +223,6 @@ static bool transport_peer_stats(struct transport *base, uint64_t id, struct tra
 	*ret = peer->stats;
 	return true;
 }
-
-static const struct transport_ops zmq_transport_ops = {
-	.close = transport_close,
-	.prepare = transport_prepare,
-	.send = transport_send,
-	.receive = transport_receive,
-	.fd = transport_fd,
-	.pending = transport_pending,
-	.peer_stats = transport_peer_stats,
-};
 
 /* Opening ---------------------------------------------------------------------------------------------- */
 
@@ -273,7 +264,17 @@ static int open_router(struct zmq_transport *transport, const char *endpoint)
 	return r;
 }
 
-static int open_peer(struct zmq_transport *transport, const struct transport_peer *from)
+/* Peers ------------------------------------------------------------------------------------------------ */
+
+static struct peer *find_free_slot(struct zmq_transport *transport)
+{
+	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+		if (transport->peers[k].dealer == NULL)
+			return &transport->peers[k];
+	return NULL;
+}
+
+static int open_peer(struct zmq_transport *transport, uint64_t id, const char *endpoint)
 {
 	const struct zmq_socket_options options = {
 		.kind = ZMQ_SOCKET_DEALER,
@@ -283,18 +284,62 @@ static int open_peer(struct zmq_transport *transport, const struct transport_pee
 		.immediate = true, /* frames for a member that is away are stale when it comes back */
 		.monitor = true,
 	};
-	struct peer *peer = &transport->peers[transport->n_peers];
+	struct peer *peer = find_free_slot(transport);
+	size_t len = strlen(endpoint);
 
-	if (find_peer(transport, from->id) != NULL)
-		return -ENOTUNIQ;
-	int r = zmq_socket_open(transport->context, &options, from->endpoint, &peer->dealer);
+	if (peer == NULL)
+		return -E2BIG;
+	if (len > TRANSPORT_ENDPOINT_MAX)
+		return -ENAMETOOLONG;
+	int r = zmq_socket_open(transport->context, &options, endpoint, &peer->dealer);
 	if (r < 0)
 		return r;
-	peer->stats.id = from->id;
+	peer->stats = (struct transport_peer_stats){.id = id};
+	memcpy(peer->endpoint, endpoint, len + 1);
 	peer->link_ready = true; /* look once, whatever the descriptor says */
-	transport->n_peers++;
-	return watch(transport, zmq_socket_monitor_fd(peer->dealer), transport->n_peers - 1);
+	r = watch(transport, zmq_socket_monitor_fd(peer->dealer), (uint32_t)(peer - transport->peers));
+	if (r < 0) {
+		peer->link_ready = false;
+		peer->dealer = zmq_socket_free(peer->dealer);
+	}
+	return r;
 }
+
+static void transport_remove_peer(struct transport *base, uint64_t id)
+{
+	struct zmq_transport *transport = from_base(base);
+	struct peer *peer = find_peer(transport, id);
+
+	if (peer == NULL)
+		return;
+	peer->link_ready = false;
+	peer->dealer =
+		zmq_socket_free(peer->dealer); /* closes the monitor, which leaves the epoll descriptor by that */
+}
+
+static int transport_set_peer(struct transport *base, uint64_t id, const char *endpoint)
+{
+	struct zmq_transport *transport = from_base(base);
+	const struct peer *peer = find_peer(transport, id);
+
+	raft_assert(!transport->prepared);
+	if (peer != NULL && strcmp(peer->endpoint, endpoint) == 0)
+		return 0;
+	transport_remove_peer(base, id);
+	return open_peer(transport, id, endpoint);
+}
+
+static const struct transport_ops zmq_transport_ops = {
+	.close = transport_close,
+	.prepare = transport_prepare,
+	.send = transport_send,
+	.receive = transport_receive,
+	.fd = transport_fd,
+	.pending = transport_pending,
+	.peer_stats = transport_peer_stats,
+	.set_peer = transport_set_peer,
+	.remove_peer = transport_remove_peer,
+};
 
 static int open_all(struct zmq_transport *transport, const char *listen, const struct transport_peer *peers,
 		    unsigned n_peers, char *ret_message)
@@ -309,7 +354,8 @@ static int open_all(struct zmq_transport *transport, const char *listen, const s
 	if (r < 0)
 		return fail(ret_message, r, "listen on", listen);
 	for (unsigned k = 0; k < n_peers; k++) {
-		r = open_peer(transport, &peers[k]);
+		r = find_peer(transport, peers[k].id) != NULL ? -ENOTUNIQ
+							      : open_peer(transport, peers[k].id, peers[k].endpoint);
 		if (r < 0)
 			return fail(ret_message, r, "connect to", peers[k].endpoint);
 	}

@@ -148,6 +148,12 @@ class Process:
         self.process = None
         return time.monotonic() - began
 
+    def wait_exit(self, code, timeout=STOP_TIMEOUT_S):
+        """Until it has ended by itself, with this exit status."""
+        actual = self.process.wait(timeout)
+        assert actual == code, f"{self.name} ended with {actual} instead of {code}"
+        self.process = None
+
     def rss(self):
         return process_field(self.pid, "VmRSS")
 
@@ -168,17 +174,18 @@ class Cluster:
         self.config = os.path.join(self.dir, "raft.conf")
         self.socket = os.path.join(self.dir, "kv.sock")
         self.settings = {"raft": dict(raft or {}), "bridge": dict(bridge or {})}
-        self.endpoints = self.make_endpoints(endpoints)
+        self.kind = endpoints
+        self.endpoints = self.make_endpoints(self.ids)
         self.write_config()
         self.members = {k: self.make_member(k) for k in self.ids}
         self.bridge = self.make_bridge("bridge", self.config, self.socket)
         self.processes = [*self.members.values(), self.bridge]
 
-    def make_endpoints(self, kind):
-        if kind == "ipc":
-            return {k: [f"ipc://{self.dir}/{k}.{use}" for use in ("peer", "client")] for k in self.ids}
-        ports = free_ports(2 * len(self.ids))
-        return {k: [f"tcp://127.0.0.1:{ports.pop()}" for _ in range(2)] for k in self.ids}
+    def make_endpoints(self, ids):
+        if self.kind == "ipc":
+            return {k: [f"ipc://{self.dir}/{k}.{use}" for use in ("peer", "client")] for k in ids}
+        ports = free_ports(2 * len(ids))
+        return {k: [f"tcp://127.0.0.1:{ports.pop()}" for _ in range(2)] for k in ids}
 
     def write_config(self, path=None, ids=None):
         """Writes the configuration; with ids, one that names only these members."""
@@ -193,8 +200,12 @@ class Cluster:
         with open(path or self.config, "w", encoding="ascii") as file:
             file.write("\n".join(lines) + "\n")
 
+    def data(self, k):
+        """The member's data directory."""
+        return f"{self.dir}/data/{k}"
+
     def make_member(self, k):
-        os.makedirs(f"{self.dir}/data/{k}")
+        os.makedirs(self.data(k))
         command = [self.program("raftd"), "--config", self.config, "--id", str(k)]
         return Process(f"member {k}", command, f"{self.dir}/member-{k}.log", member_ready)
 
@@ -217,6 +228,26 @@ class Cluster:
         self.processes.append(bridge)
         bridge.start()
         return bridge, f"{self.dir}/{name}.sock"
+
+    def new_member(self, k):
+        """One more member: endpoints, directory, a section in the configuration file. It is neither started nor added."""
+        assert k not in self.members
+        self.ids = sorted([*self.ids, k])
+        self.endpoints |= self.make_endpoints([k])
+        self.write_config()
+        self.members[k] = self.make_member(k)
+        self.processes.append(self.members[k])
+        return self.members[k]
+
+    def forget_member(self, k):
+        """It does not belong to the cluster any more: nothing waits for it."""
+        self.ids.remove(k)
+
+    def wipe(self, k):
+        """The member's disk is lost. It must not run."""
+        assert not self.members[k].running()
+        shutil.rmtree(self.data(k))
+        os.makedirs(self.data(k))
 
     def program(self, name):
         return os.path.join(self.bin, name)
@@ -295,8 +326,11 @@ class Cluster:
 
     # Looking
 
+    def raftctl_command(self, *arguments, config=None):
+        return [self.program("raftctl"), "--config", config or self.config, *map(str, arguments)]
+
     def raftctl(self, *arguments, config=None, timeout=20):
-        command = [self.program("raftctl"), "--config", config or self.config, *map(str, arguments)]
+        command = self.raftctl_command(*arguments, config=config)
         return subprocess.run(command, capture_output=True, timeout=timeout, check=False)
 
     def status(self):
@@ -309,6 +343,28 @@ class Cluster:
 
     def member_status(self):
         return {member["id"]: member for member in self.status()["members"]}
+
+    def membership(self, timeout_ms=1000):
+        """What raftctl member list says: the decoded JSON, or None while nobody leads."""
+        result = self.raftctl("--timeout", timeout_ms, "member", "list", "--json")
+        assert result.returncode != 2, f"raftctl member list --json: {result}"
+        return json.loads(result.stdout) if result.returncode == 0 else None
+
+    def voters(self):
+        """{id: incarnation} of the members that vote, when that is committed, otherwise None."""
+        membership = self.membership()
+        if membership is None or not membership["committed"]:
+            return None
+        return {m["id"]: m["incarnation"] for m in membership["members"] if m["role"] == "voter"}
+
+    def wait_voters(self, ids, timeout=30):
+        """Until exactly these members vote. Returns {id: incarnation}."""
+
+        def reached():
+            voters = self.voters()
+            return voters if voters is not None and sorted(voters) == sorted(ids) else None
+
+        return wait_for(reached, timeout, f"{sorted(ids)} to be the voters", interval=0.05)
 
     def leader(self):
         """The id of a running member that leads in the highest term known, or None."""

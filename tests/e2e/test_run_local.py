@@ -72,6 +72,8 @@ def test_run_local_serves_stops_and_keeps_its_data(env):
                     assert words_value(local.ask("get", b"hello"))[1] == b"world"
                 words_ok(local.ask("put", b"hello", b"world"))
                 assert len(local.children()) == 4, f"{local.children()}"
+                # It is printed when run-local has seen the bridge answer, which may be after our answer.
+                wait_for(lambda: local.output().count("nc -U") > number, 20, "run-local to say how to talk")
                 local.stop(stop_signal)
             finally:
                 local.end()

@@ -6,6 +6,8 @@
  * keeps random bytes out otherwise), or the bare body of one of the decoders.
  */
 #include "daemon/assert.h"
+#include "kv/admin.h"
+#include "kv/backup.h"
 #include "kv/command.h"
 #include "kv/request.h"
 
@@ -50,6 +52,23 @@ static void try_get(const uint8_t *data, size_t size)
 
 	if (kv_get_decode(data, size, &flags, &key, &key_size))
 		assert_within(key, key_size, data, size);
+}
+
+static void try_dump(const uint8_t *data, size_t size)
+{
+	struct kv_dump_request request;
+
+	if (kv_dump_decode(data, size, &request))
+		assert_within(request.key, request.key_size, data, size);
+}
+
+static void try_backup(const uint8_t *data, size_t size)
+{
+	struct kv_backup_request request;
+	struct kv_backup_header header;
+
+	(void)kv_backup_decode(data, size, &request);
+	raft_assert(kv_backup_result_name(kv_backup_header_decode(data, size, &header)) != NULL);
 }
 
 static void try_log(const uint8_t *data, size_t size)
@@ -111,8 +130,8 @@ static void try_reply(const uint8_t *data, size_t size)
 }
 
 typedef void body_decoder(const uint8_t *data, size_t size);
-static body_decoder *const decoders[] = {try_command, try_get,	     try_log,	   try_transfer,
-					 try_status,  try_dump_page, try_log_page, try_reply};
+static body_decoder *const decoders[] = {try_command,  try_get,	   try_backup,	  try_dump,	try_log,
+					 try_transfer, try_status, try_dump_page, try_log_page, try_reply};
 #define N_DECODERS (sizeof(decoders) / sizeof(decoders[0]))
 
 static void try_frame(const uint8_t *data, size_t size, uint8_t kind)

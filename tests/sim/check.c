@@ -17,11 +17,6 @@
 #define BOUNDS_EVERY 16u  /* turns of a member */
 #define STORE_EVERY 2048u
 
-unsigned sim_check_quorum(const struct sim *sim)
-{
-	return (unsigned)sim->plan.members / 2 + 1;
-}
-
 struct sim_term *sim_check_term(struct sim *sim, uint64_t term)
 {
 	struct sim_checks *checks = sim->checks;
@@ -35,9 +30,7 @@ void sim_checks_new(struct sim *sim)
 	raft_assert(checks != NULL);
 	checks->scratch = malloc(WIRE_ENTRIES_MAX * sizeof *checks->scratch);
 	raft_assert(checks->scratch != NULL);
-	uint64_t capacity = 0;
-	checks->entries = sim_check_grow(NULL, &capacity, 0, sizeof *checks->entries);
-	checks->entries_capacity = (uint32_t)capacity;
+	checks->entries = sim_check_grow(NULL, &checks->entries_capacity, 0, sizeof *checks->entries);
 	checks->n_entries = 1;
 	checks->model = model_new();
 	sim->checks = checks;
@@ -48,10 +41,12 @@ void sim_checks_free(struct sim *sim)
 	struct sim_checks *checks = sim->checks;
 	for (unsigned k = 0; k < SIM_MEMBERS_MAX; k++) {
 		free(checks->members[k].log.entries);
-		free(checks->members[k].shadow.log.entries);
+		sim_durable_free(&checks->members[k].shadow);
 	}
 	free(checks->entries);
 	free(checks->by_index);
+	free(checks->configs);
+	free(checks->former);
 	free(checks->committed);
 	free(checks->terms);
 	free(checks->scratch);
@@ -70,7 +65,39 @@ static void cut_log(struct sim *sim, unsigned number, uint64_t keep, bool led)
 			 keep + 1);
 	if (keep < watch->before.commit)
 		sim_fail(sim, "member %u removes committed entry %" PRIu64, number + 1, keep + 1);
-	watch->log.last = keep;
+	sim_log_cut(&watch->log, keep);
+}
+
+/* The core's log begins behind a snapshot that it did not lead to. */
+static void follow_reset(struct sim *sim, unsigned number, uint64_t base, uint64_t term)
+{
+	struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &checks->members[number];
+	const struct sim_snapshot *snapshot = sim_snapshot_find(&watch->shadow, base);
+	if (snapshot == NULL || snapshot->term != term)
+		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 " without a snapshot of it", number + 1,
+			 base);
+	if (watch->before.commit > base)
+		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 " and removes committed ones",
+			 number + 1, base);
+	sim_log_begin(&watch->log, base);
+	if (watch->applied < base)
+		watch->installing = base; /* else it was loaded in this very turn */
+}
+
+/* What the core forgot in front is committed and in a snapshot. */
+static void follow_base(struct sim *sim, unsigned number, uint64_t base, uint64_t term)
+{
+	struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &checks->members[number];
+	uint32_t entry = sim_log_at(checks, &watch->log, base);
+	if (entry == 0 || sim_entry(checks, entry)->term != term)
+		follow_reset(sim, number, base, term);
+	entry = sim_log_at(checks, &watch->log, base);
+	if (entry != sim_check_committed_at(checks, base) || sim_snapshot_newest(&watch->shadow) < base)
+		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 ", which no snapshot holds", number + 1,
+			 base);
+	sim_log_shorten(checks, &watch->log, base);
 }
 
 /* Follows what the core did to its log in this turn: nearly always nothing, or some entries more at the end. False: the log did
@@ -83,9 +110,12 @@ static bool follow_log(struct sim *sim, unsigned number, const struct raft_statu
 	const struct raft *core = replica_core(replica);
 	bool led = watch->before.role == RAFT_LEADER && status->role == RAFT_LEADER &&
 		   watch->before.hard_state.term == status->hard_state.term;
-	uint64_t keep = watch->log.last < status->last_index ? watch->log.last : status->last_index;
 	char where[32];
-	while (keep > 0 && checks->entries[watch->log.entries[keep]].term != raft_term_at(core, keep))
+	if (status->base_index != watch->before.base_index)
+		follow_base(sim, number, status->base_index, raft_term_at(core, status->base_index));
+	uint64_t keep = watch->log.last < status->last_index ? watch->log.last : status->last_index;
+	while (keep > status->base_index &&
+	       sim_entry(checks, sim_log_at(checks, &watch->log, keep))->term != raft_term_at(core, keep))
 		keep--;
 	if (keep < watch->log.last)
 		cut_log(sim, number, keep, led);
@@ -103,9 +133,8 @@ static bool follow_log(struct sim *sim, unsigned number, const struct raft_statu
 			sim_fail(sim, "member %u cannot read entry %" PRIu64 " that it has just appended: %d",
 				 number + 1, watch->log.last + 1, r);
 		for (uint32_t k = 0; k < n; k++) {
-			uint32_t entry =
-				sim_entry_note(sim, sim_log_at(&watch->log, watch->log.last), &entries[k], where);
-			sim_log_push(&watch->log, entry);
+			uint32_t before = sim_log_last(checks, &watch->log);
+			sim_log_push(&watch->log, sim_entry_note(sim, before, &entries[k], where));
 			if (entries[k].term != raft_term_at(core, watch->log.last))
 				sim_fail(sim, "member %u: core and log have other terms at %" PRIu64, number + 1,
 					 watch->log.last);
@@ -140,10 +169,10 @@ static void check_leader(struct sim *sim, unsigned number, const struct raft_sta
 		return;
 	sim_check_elected(sim, number, term);
 	uint64_t first = watch->log.last;
-	while (first > 1 && checks->entries[watch->log.entries[first - 1]].term == term)
+	while (first > 1 && sim_entry(checks, sim_log_at(checks, &watch->log, first - 1))->term == term)
 		first--;
-	sim_check_term(sim, term)->first_entry = sim_log_at(&watch->log, first);
-	if (first == 0 || checks->entries[watch->log.entries[first]].term != term)
+	sim_check_term(sim, term)->first_entry = sim_log_at(checks, &watch->log, first);
+	if (sim_entry(checks, sim_log_at(checks, &watch->log, first))->term != term)
 		sim_fail(sim, "member %u leads term %" PRIu64 " and has no entry of it", number + 1, term);
 }
 
@@ -169,6 +198,8 @@ void sim_check_turn(struct sim *sim, unsigned number)
 	struct sim_watch *watch = &sim->checks->members[number];
 	const struct raft *core = replica_core(sim->members[number].replica);
 	struct raft_status status;
+	if (watch->retired)
+		return;
 	raft_get_status(core, &status);
 	raft_check_invariants(core);
 	raft_check_delta(&watch->before, &status);
@@ -181,11 +212,14 @@ void sim_check_turn(struct sim *sim, unsigned number)
 	if (status.role == RAFT_LEADER)
 		check_leader(sim, number, &status);
 	sim_check_commit(sim, number, &watch->before, &status);
+	sim_check_config(sim, number);
+	sim_progress_turn(sim, number, &watch->before, &status);
 	if (status.role != watch->before.role || status.hard_state.term != watch->before.hard_state.term)
 		sim_note(sim, "%u is %s of term %" PRIu64 ", last %" PRIu64 " commit %" PRIu64, number + 1,
 			 raft_role_name(status.role), status.hard_state.term, status.last_index, status.commit);
 	watch->before = status;
 	sim_check_applied_turn(sim, number);
+	sim_check_forget(sim);
 	watch->turns++;
 	if (watch->turns % BOUNDS_EVERY == 0)
 		sim_check_bounds(sim, number, &status);
@@ -193,41 +227,73 @@ void sim_check_turn(struct sim *sim, unsigned number)
 		sim_check_store(sim, number);
 }
 
-/* Coming back: with all that the platter holds, and faithful to everything that anybody was told before. */
-void sim_check_started(struct sim *sim, unsigned number)
+/* Coming back ---------------------------------------------------------------------------------------------------- */
+
+/* Faithful to everything that anybody was told before. */
+static void check_faith(struct sim *sim, unsigned number, const struct raft_status *status)
 {
-	struct sim_watch *watch = &sim->checks->members[number];
-	const struct sim_shadow *shadow = &watch->shadow;
-	const struct raft *core = replica_core(sim->members[number].replica);
-	struct raft_status status;
-	raft_get_status(core, &status);
-	uint64_t term = status.hard_state.term, vote = status.hard_state.vote;
-	if (shadow->shrunk)
-		sim_fail(sim, "member %u starts although synced records of its log are gone", number + 1);
-	if (term != shadow->term || vote != shadow->vote || status.last_index != shadow->log.last)
-		sim_fail(sim,
-			 "member %u starts with term %" PRIu64 " vote %" PRIu64 " last %" PRIu64
-			 ", its platter holds term %" PRIu64 " vote %" PRIu64 " last %" PRIu64,
-			 number + 1, term, vote, status.last_index, shadow->term, shadow->vote, shadow->log.last);
-	for (uint64_t index = 1; index <= status.last_index; index++)
-		if (sim->checks->entries[shadow->log.entries[index]].term != raft_term_at(core, index))
-			sim_fail(sim, "member %u starts with another entry %" PRIu64 " than its platter holds",
-				 number + 1, index);
+	const struct sim_watch *watch = &sim->checks->members[number];
+	uint64_t term = status->hard_state.term;
 	if (term < watch->sent_term)
 		sim_fail(sim, "member %u starts in term %" PRIu64 " and was in term %" PRIu64, number + 1, term,
 			 watch->sent_term);
-	if (term == watch->sent_vote_term && vote != watch->sent_vote)
+	if (term == watch->sent_vote_term && status->hard_state.vote != watch->sent_vote)
 		sim_fail(sim, "member %u forgot its vote in term %" PRIu64, number + 1, term);
+}
+
+/* With all that the platter holds. */
+static void check_recovered(struct sim *sim, unsigned number, const struct raft_status *status)
+{
+	const struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &sim->checks->members[number];
+	struct sim_shadow *shadow = &watch->shadow;
+	const struct raft *core = replica_core(sim->members[number].replica);
+	uint64_t term = shadow->term, vote = shadow->vote;
+	uint64_t base_term = raft_term_at(core, status->base_index);
+	if (shadow->shrunk)
+		sim_fail(sim, "member %u starts although synced records of its log are gone", number + 1);
+	sim_durable_rest(checks, shadow);
+	if (shadow->rests_on_snapshot && status->base_index != shadow->log.last &&
+	    sim_platter_excused(sim->members[number].disk_files))
+		sim_durable_pass_over(shadow);
+	if (shadow->rests_on_snapshot && base_term > term) {
+		term = base_term;
+		vote = RAFT_NO_MEMBER;
+	}
 	sim_log_copy(&watch->log, &shadow->log);
+	if (status->hard_state.term != term || status->hard_state.vote != vote || status->last_index != watch->log.last)
+		sim_fail(sim,
+			 "member %u starts with term %" PRIu64 " vote %" PRIu64 " last %" PRIu64
+			 ", its platter holds term %" PRIu64 " vote %" PRIu64 " last %" PRIu64,
+			 number + 1, status->hard_state.term, status->hard_state.vote, status->last_index, term, vote,
+			 watch->log.last);
+	for (uint64_t index = status->base_index > 0 ? status->base_index : 1; index <= status->last_index; index++)
+		if (sim_entry(checks, sim_log_at(checks, &watch->log, index))->term != raft_term_at(core, index))
+			sim_fail(sim, "member %u starts with another entry %" PRIu64 " than its platter holds",
+				 number + 1, index);
+	if (status->base_index > 0)
+		follow_base(sim, number, status->base_index, base_term);
+}
+
+void sim_check_started(struct sim *sim, unsigned number)
+{
+	struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &checks->members[number];
+	struct raft_status status;
+	if (watch->retired)
+		return;
+	raft_get_status(replica_core(sim->members[number].replica), &status);
+	check_recovered(sim, number, &status);
+	check_faith(sim, number, &status);
 	watch->before = (struct raft_status){.id = status.id, .hard_state = status.hard_state};
 	watch->before.base_index = status.base_index;
+	watch->config = sim_entry(checks, sim_log_last(checks, &watch->log))->config;
 	sim_check_commit(sim, number, &watch->before, &status);
 	watch->before = status;
-	watch->applied = 0;
-	watch->applied_commands = 0;
 	watch->cut_short = false;
-	if (sim->checks->committed_last > 0)
-		sim_check_survives(sim, sim->checks->committed_last);
+	sim_check_loaded(sim, number, status.base_index);
+	if (checks->committed_last > 0)
+		sim_check_survives(sim, checks->committed_last);
 }
 
 /* The end ------------------------------------------------------------------------------------------------------ */
@@ -237,14 +303,15 @@ void sim_check_calm(struct sim *sim)
 	const struct sim_checks *checks = sim->checks;
 	uint64_t applied = 0, hash = 0;
 	unsigned leaders = 0, seen = 0;
-	for (unsigned k = 0; k < sim->plan.members; k++) {
+	for (unsigned k = 0; k < sim_members(sim); k++) {
 		struct replicator_status status;
-		if (sim->members[k].lost)
+		if (!sim_check_belongs(sim, k))
 			continue;
 		if (!sim->members[k].up)
 			sim_fail(sim, "liveness: member %u is down after the calm", k + 1);
 		replica_get_status(sim->members[k].replica, &status);
 		sim_check_store(sim, k);
+		sim_check_disk(sim, k);
 		leaders += status.role == RAFT_LEADER;
 		if (seen++ == 0) {
 			applied = status.applied;
@@ -261,6 +328,5 @@ void sim_check_calm(struct sim *sim)
 	if (applied != checks->committed_last)
 		sim_fail(sim, "liveness: %" PRIu64 " of %" PRIu64 " committed entries are applied after the calm",
 			 applied, checks->committed_last);
-	for (uint64_t index = 1; index <= checks->committed_last; index++)
-		sim_check_survives(sim, index);
+	sim_check_survives(sim, checks->committed_last);
 }

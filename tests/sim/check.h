@@ -1,11 +1,15 @@
 /*
  * What the checks know of a run: every entry that ever existed, which platters hold it, what is committed, who led.
  *
- *   check_entries.c  the entries of all logs, as one tree
+ *   check_entries.c  the entries of all logs, as one tree; logs as paths in it
+ *   check_config.c   configurations: who counts, in which directory, for what
  *   check.c          invariants after every turn of a member
  *   check_commit.c   the commit rule, leader completeness, what was applied
- *   check_bounds.c   queues and memory
- *   durable.c        what each member's platter really holds
+ *   check_state.c    states: of the store after each entry, and as a snapshot brings it
+ *   check_forget.c   what can be forgotten in a long run
+ *   check_bounds.c   queues, memory, disk
+ *   durable.c        what each member's platter really holds: the log
+ *   durable_files.c  … its files: which snapshots are good, which segments are there
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *
@@ -18,6 +22,8 @@
 #include "model.h"
 #include "sim.h"
 
+#include "daemon/assert.h"
+#include "daemon/raft/config_codec.h"
 #include "daemon/storage/format.h"
 
 /*
@@ -31,14 +37,38 @@ struct sim_entry {
 	uint64_t commands; /* in this log up to here */
 	uint32_t before;   /* number of the entry before; 0: the log's beginning */
 	uint32_t sibling;  /* another entry with this index; 0: none */
-	uint32_t platters; /* bit k: the platter of member k holds it */
+	uint32_t config;   /* number of the configuration in force in a log that ends here; 0: none */
 };
 
-/* Numbers of entries, by index. */
+/*
+ * A log is always all of it, from index 1, whatever a member has compacted away: up to base it is what is committed, then
+ * come the entries by number.
+ */
 struct sim_log {
-	uint32_t *entries;
+	uint32_t *entries; /* base + 1 … last */
 	uint64_t capacity;
-	uint64_t last;
+	uint64_t base, last;
+};
+
+/* A configuration that some log holds. Bit k stands for member k, whose id is k + 1. */
+struct sim_config {
+	struct raft_config config;
+	uint32_t members, voters;
+	uint64_t index;	 /* of the entry that holds it */
+	uint64_t term;	 /* … and its term */
+	uint32_t before; /* number of the configuration that it follows */
+};
+
+#define SIM_SNAPSHOTS_MAX 8u
+
+struct sim_snapshot {
+	uint64_t index, term, size;
+};
+
+struct sim_segment {
+	uint64_t sequence, base;
+	uint64_t lowest; /* index that it says anything about; UINT64_MAX: none */
+	bool needed;	 /* the log began anew behind all of those that are not */
 };
 
 /* A member's platter, decoded: what is synced, and nothing else. */
@@ -49,7 +79,21 @@ struct sim_shadow {
 	uint64_t sequence; /* of the newest segment; 0: there is none */
 	uint64_t offset;   /* in it, where the next record will begin */
 	uint64_t flush, checksum;
-	bool shrunk; /* records that were synced are gone: no member may come back from this */
+	struct sim_segment *segments; /* ascending */
+	uint64_t n_segments, segments_capacity;
+	struct sim_snapshot snapshots[SIM_SNAPSHOTS_MAX]; /* complete ones; ascending */
+	unsigned n_snapshots;
+	/* What is written in the log does not lead to the newest snapshot: every start begins behind that, and so does log. */
+	bool rests_on_snapshot;
+	struct sim_log written; /* then: the log as it is written */
+	bool shrunk;		/* records that were synced are gone: no member may come back from this */
+};
+
+/* A directory that was lost. What it had promised before may still arrive. */
+struct sim_former {
+	unsigned member;
+	uint64_t incarnation, term, vote;
+	uint32_t last; /* entry */
 };
 
 /* What the checks keep of a member. */
@@ -60,8 +104,11 @@ struct sim_watch {
 	uint64_t sent_term; /* highest that anybody was told, in any life */
 	uint64_t sent_vote_term, sent_vote;
 	uint64_t turns;		   /* of all lives */
-	uint64_t applied;	   /* in this life */
-	uint64_t applied_commands; /* in this life */
+	uint64_t applied;	   /* by its store */
+	uint64_t applied_commands; /* … that many, those in the snapshot that it began with included */
+	uint64_t installing;	   /* the snapshot that its log begins behind and its store has not loaded; 0: none */
+	uint32_t config;	   /* in force in its log, by number */
+	bool retired;		   /* long out of the cluster: nobody looks at it any more */
 	bool cut_short;		   /* its disk failed it in the middle of a turn: this life ends */
 };
 
@@ -81,12 +128,27 @@ struct sim_term {
 	uint32_t first_entry; /* its no-op, when known */
 };
 
+/*
+ * A long run would fill any memory, so what no log leads back to any more is forgotten: entries before the index `floor`, all
+ * of which are committed, and what became of them (check_forget.c).
+ */
 struct sim_checks {
-	struct sim_entry *entries; /* [0] is the beginning of every log */
-	uint32_t n_entries, entries_capacity;
-	uint32_t *by_index; /* newest entry of each index; the others by sibling */
+	struct sim_entry *entries; /* [0] is the beginning of every log; then from number forgotten + 1 on */
+	uint32_t n_entries;	   /* numbers given, 0 included */
+	uint32_t forgotten;
+	uint64_t entries_capacity;
+	uint64_t floor;
+	uint64_t floor_state; /* hash of the store after it */
+	uint64_t forget_next; /* when so much is committed */
+	uint32_t *by_index;   /* from floor on: newest entry of each index; the others by sibling */
 	uint64_t by_index_capacity;
-	struct sim_committed *committed; /* by index */
+	struct sim_config *configs; /* [0]: none is known */
+	uint32_t n_configs;
+	uint64_t configs_capacity;
+	struct sim_former *former;
+	size_t n_former;
+	uint64_t former_capacity;
+	struct sim_committed *committed; /* by index, from floor on */
 	uint64_t committed_capacity;
 	uint64_t committed_last;
 	struct sim_term *terms;
@@ -98,20 +160,74 @@ struct sim_checks {
 	struct raft_entry *scratch; /* WIRE_ENTRIES_MAX */
 };
 
+static inline bool sim_entry_known(const struct sim_checks *checks, uint32_t number)
+{
+	return number > checks->forgotten && number < checks->n_entries;
+}
+
+static inline const struct sim_entry *sim_entry(const struct sim_checks *checks, uint32_t number)
+{
+	raft_assert(number == 0 || sim_entry_known(checks, number));
+	return &checks->entries[number == 0 ? 0 : number - checks->forgotten];
+}
+
+/* What became of an index from the floor to committed_last. */
+static inline const struct sim_committed *sim_committed(const struct sim_checks *checks, uint64_t index)
+{
+	raft_assert(index >= checks->floor && index - checks->floor < checks->committed_capacity);
+	return &checks->committed[index - checks->floor];
+}
+
+/* check_forget.c */
+void sim_check_forget(struct sim *sim); /* now and then: what can be forgotten */
+
 /* check_entries.c */
 uint32_t sim_entry_find(const struct sim_checks *checks, uint64_t index, uint64_t term);
 /* The entry's number; it becomes known if it is not. Fails when it contradicts what is known of it. where: who has it. */
 uint32_t sim_entry_note(struct sim *sim, uint32_t before, const struct raft_entry *entry, const char *where);
 /* The number of the entry at index in the log that leads to `entry`. */
 uint32_t sim_entry_ancestor(const struct sim_checks *checks, uint32_t entry, uint64_t index);
-uint32_t sim_log_at(const struct sim_log *log, uint64_t index); /* 0 beyond the ends */
+uint32_t sim_log_at(const struct sim_checks *checks, const struct sim_log *log, uint64_t index); /* 0 beyond the ends */
+static inline uint32_t sim_log_last(const struct sim_checks *checks, const struct sim_log *log)
+{
+	return sim_log_at(checks, log, log->last);
+}
 void sim_log_push(struct sim_log *log, uint32_t entry);
+void sim_log_cut(struct sim_log *log, uint64_t keep);
+void sim_log_begin(struct sim_log *log, uint64_t index); /* all that is committed up to there */
+void sim_log_lead_to(const struct sim_checks *checks, struct sim_log *log,
+		     uint32_t entry); /* the log that ends there */
+void sim_log_shorten(const struct sim_checks *checks, struct sim_log *log, uint64_t index); /* same log, less memory */
 void sim_log_copy(struct sim_log *log, const struct sim_log *from);
+/* Up to where the log is what is committed. */
+uint64_t sim_log_committed(const struct sim_checks *checks, const struct sim_log *log);
 /* Makes room for elements 0 … index of zero-initialised elements. */
 void *sim_check_grow(void *array, uint64_t *capacity, uint64_t index, size_t element_size);
 
+/* check_config.c */
+/* The configuration's number; it must be one, and may follow the one before. where: who has it. */
+uint32_t sim_config_note(struct sim *sim, uint32_t before, uint64_t index, const struct raft_entry *entry,
+			 const char *where);
+const struct sim_config *sim_config_of(const struct sim_checks *checks,
+				       uint32_t entry); /* in force in a log ending there */
+bool sim_config_committed(const struct sim_checks *checks, uint32_t number);
+bool sim_config_holds(const struct sim *sim, const struct sim_config *config, uint32_t entry); /* a majority does */
+bool sim_config_elects(const struct sim *sim, const struct sim_config *config, uint64_t term, unsigned candidate);
+/* The directory that this member has is one of the configuration, voter or not. */
+bool sim_config_names(const struct sim *sim, const struct sim_config *config, unsigned number);
+bool sim_config_names_voter(const struct sim *sim, const struct sim_config *config, unsigned number);
+/* Only one change at a time: at most one in the log is not committed. */
+void sim_check_config(struct sim *sim, unsigned number);
+/* Fails when the members that may still vote could elect a leader without the committed entry. */
+void sim_check_survives(struct sim *sim, uint64_t index);
+/* All that belong to the cluster in the end. Fails when one of them has not been promoted. */
+bool sim_check_belongs(struct sim *sim, unsigned number);
+
+/* check_state.c */
+uint64_t sim_check_state_at(const struct sim_checks *checks, uint64_t index);
+void sim_check_loaded(struct sim *sim, unsigned number, uint64_t index); /* from a snapshot: its store is as of index */
+
 /* check.c */
-unsigned sim_check_quorum(const struct sim *sim);
 struct sim_term *sim_check_term(struct sim *sim, uint64_t term);
 /* Member `number` says that it leads the term. */
 void sim_check_leads(struct sim *sim, unsigned number, uint64_t term);
@@ -125,11 +241,21 @@ void sim_check_commit_now(struct sim *sim, unsigned number, uint64_t index);
 /* What the member has applied is committed, and nothing was left out. */
 void sim_check_applied_turn(struct sim *sim, unsigned number);
 struct sim_committed *sim_check_committed(struct sim *sim, uint64_t index);
-/* Fails when the members that may still vote could elect a leader without the committed entry. */
-void sim_check_survives(struct sim *sim, uint64_t index);
+uint32_t sim_check_committed_at(const struct sim_checks *checks, uint64_t index); /* 0: nobody has committed it */
+
+/* durable_files.c */
+bool sim_snapshot_parse_name(const char *name, uint64_t *ret_index);
+const struct sim_snapshot *sim_snapshot_find(const struct sim_shadow *shadow, uint64_t index); /* NULL: none */
+uint64_t sim_snapshot_newest(const struct sim_shadow *shadow);				       /* 0: none */
+void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index, const uint8_t *bytes,
+		      uint64_t size);
+void sim_snapshot_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index);
+void sim_segment_add(struct sim_shadow *shadow, uint64_t sequence, uint64_t base);
+void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t sequence);
 
 /* check_bounds.c */
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status);
 void sim_check_store(struct sim *sim, unsigned number);
+void sim_check_disk(struct sim *sim, unsigned number); /* after the calm */
 
 #endif

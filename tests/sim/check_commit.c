@@ -11,14 +11,16 @@
 struct sim_committed *sim_check_committed(struct sim *sim, uint64_t index)
 {
 	struct sim_checks *checks = sim->checks;
-	checks->committed =
-		sim_check_grow(checks->committed, &checks->committed_capacity, index, sizeof *checks->committed);
-	return &checks->committed[index];
+	raft_assert(index >= checks->floor);
+	checks->committed = sim_check_grow(checks->committed, &checks->committed_capacity, index - checks->floor,
+					   sizeof *checks->committed);
+	return &checks->committed[index - checks->floor];
 }
 
-static uint32_t committed_at(const struct sim_checks *checks, uint64_t index)
+uint32_t sim_check_committed_at(const struct sim_checks *checks, uint64_t index)
 {
-	return index > 0 && index <= checks->committed_last ? checks->committed[index].entry : 0;
+	bool known = index > 0 && index >= checks->floor && index <= checks->committed_last;
+	return known ? sim_committed(checks, index)->entry : 0;
 }
 
 /* Leader completeness --------------------------------------------------------------------------------------- */
@@ -28,19 +30,16 @@ void sim_check_elected(struct sim *sim, unsigned number, uint64_t term)
 	const struct sim_checks *checks = sim->checks;
 	const struct sim_log *log = &checks->members[number].log;
 	uint64_t last = checks->committed_last;
-	unsigned votes = 0;
-	while (last > 0 && checks->committed[last].term >= term)
+	while (last > checks->floor && sim_committed(checks, last)->term >= term)
 		last--;
 	/* Two logs that share this entry share all before it, so that one comparison stands for every committed entry. */
-	if (sim_log_at(log, last) != committed_at(checks, last))
+	if (sim_log_at(checks, log, last) != sim_check_committed_at(checks, last))
 		sim_fail(sim, "leader completeness: member %u leads term %" PRIu64 " without entry %" PRIu64,
 			 number + 1, term, last);
-	for (unsigned k = 0; k < sim->plan.members; k++) {
-		const struct sim_shadow *shadow = &checks->members[k].shadow;
-		votes += shadow->term > term || (shadow->term == term && shadow->vote == number + 1);
-	}
-	if (votes < sim_check_quorum(sim))
-		sim_fail(sim, "member %u leads term %" PRIu64 " with %u votes on platters", number + 1, term, votes);
+	const struct sim_config *config = sim_config_of(checks, sim_log_last(checks, log));
+	if (config == NULL || !sim_config_elects(sim, config, term, number))
+		sim_fail(sim, "member %u leads term %" PRIu64 " without a majority of votes on platters", number + 1,
+			 term);
 }
 
 /* An earlier leader has committed more after later ones were elected. */
@@ -49,9 +48,9 @@ static void check_later_leaders(struct sim *sim, uint64_t term, uint64_t index)
 	const struct sim_checks *checks = sim->checks;
 	for (uint64_t later = term + 1; later <= checks->terms_last; later++) {
 		uint32_t first = checks->terms[later].first_entry;
-		if (first == 0)
+		if (!sim_entry_known(checks, first))
 			continue;
-		if (sim_entry_ancestor(checks, first, index) != committed_at(checks, index))
+		if (sim_entry_ancestor(checks, first, index) != sim_check_committed_at(checks, index))
 			sim_fail(sim,
 				 "leader completeness: entry %" PRIu64 " is committed in term %" PRIu64
 				 ", and the leader of term %" PRIu64 " does not have it",
@@ -61,24 +60,30 @@ static void check_later_leaders(struct sim *sim, uint64_t term, uint64_t index)
 
 /* Committing --------------------------------------------------------------------------------------------------- */
 
+/* By the configuration at the end of the leader's log, committed or not. It may be newer than the one that the leader counted by:
+ * what it committed first in this turn may have let it change the configuration. */
 static void check_majority(struct sim *sim, unsigned number, uint64_t index, uint32_t entry)
 {
 	const struct sim_checks *checks = sim->checks;
-	unsigned holders = (unsigned)__builtin_popcount(checks->entries[entry].platters);
-	if (holders < sim_check_quorum(sim))
-		sim_fail(sim, "member %u commits entry %" PRIu64 ", which %u platters hold", number + 1, index,
-			 holders);
+	const struct sim_watch *watch = &checks->members[number];
+	uint32_t now = sim_entry(checks, sim_log_last(checks, &watch->log))->config;
+	uint32_t before = watch->config;
+	if (now > 0 && sim_config_holds(sim, &checks->configs[now], entry))
+		return;
+	if (before == 0 || before == now || !sim_config_holds(sim, &checks->configs[before], entry))
+		sim_fail(sim, "member %u commits entry %" PRIu64 ", which no majority of platters holds", number + 1,
+			 index);
 }
 
 /* The rule that a leader counts by: it must hold even where breaking it would do no harm this time. */
 static void check_counting(struct sim *sim, unsigned number, uint64_t term, uint64_t index, uint32_t entry)
 {
 	const struct sim_checks *checks = sim->checks;
-	if (checks->entries[entry].term != term)
+	if (sim_entry(checks, entry)->term != term)
 		sim_fail(sim,
 			 "commit rule: member %u leads term %" PRIu64 " and commits entry %" PRIu64 " of term %" PRIu64
 			 " by counting",
-			 number + 1, term, index, checks->entries[entry].term);
+			 number + 1, term, index, sim_entry(checks, entry)->term);
 	check_majority(sim, number, index, entry);
 }
 
@@ -86,14 +91,14 @@ static void check_counting(struct sim *sim, unsigned number, uint64_t term, uint
 static void extend_committed(struct sim *sim, uint64_t term, uint32_t entry)
 {
 	struct sim_checks *checks = sim->checks;
-	uint64_t last = checks->entries[entry].index;
+	uint64_t last = sim_entry(checks, entry)->index;
 	for (uint64_t index = last; index > checks->committed_last; index--) {
 		struct sim_committed *slot = sim_check_committed(sim, index);
 		slot->entry = entry;
 		slot->term = term;
-		entry = checks->entries[entry].before;
+		entry = sim_entry(checks, entry)->before;
 	}
-	if (entry != committed_at(checks, checks->committed_last))
+	if (entry != sim_check_committed_at(checks, checks->committed_last))
 		sim_fail(sim, "state machine safety: what term %" PRIu64 " commits does not continue entry %" PRIu64,
 			 term, checks->committed_last);
 	checks->committed_last = last;
@@ -105,7 +110,7 @@ void sim_check_commit(struct sim *sim, unsigned number, const struct raft_status
 {
 	struct sim_checks *checks = sim->checks;
 	uint64_t index = status->commit;
-	uint32_t entry = sim_log_at(&checks->members[number].log, index);
+	uint32_t entry = sim_log_at(checks, &checks->members[number].log, index);
 	if (index == before->commit)
 		return;
 	if (entry == 0)
@@ -121,9 +126,9 @@ void sim_check_commit(struct sim *sim, unsigned number, const struct raft_status
 		check_counting(sim, number, term, index, entry);
 		extend_committed(sim, term, entry);
 	}
-	if (entry != committed_at(checks, index))
+	if (entry != sim_check_committed_at(checks, index))
 		sim_fail(sim, "member %u commits entry %" PRIu64 " of term %" PRIu64 ", another one is committed",
-			 number + 1, index, checks->entries[entry].term);
+			 number + 1, index, sim_entry(checks, entry)->term);
 }
 
 void sim_check_commit_now(struct sim *sim, unsigned number, uint64_t index)
@@ -139,23 +144,13 @@ void sim_check_commit_now(struct sim *sim, unsigned number, uint64_t index)
 	sim_check_commit(sim, number, &checks->members[number].before, &status);
 }
 
-void sim_check_survives(struct sim *sim, uint64_t index)
-{
-	const struct sim_checks *checks = sim->checks;
-	uint32_t entry = committed_at(checks, index);
-	unsigned without = 0;
-	for (unsigned k = 0; k < sim->plan.members; k++)
-		without += !sim->members[k].lost && (checks->entries[entry].platters >> k & 1) == 0;
-	if (without >= sim_check_quorum(sim))
-		sim_fail(sim, "committed entry %" PRIu64 " is lost: %u members may elect a leader without it", index,
-			 without);
-}
-
 /* Applying ----------------------------------------------------------------------------------------------------- */
 
 void sim_check_applied(struct sim *sim, unsigned number, uint64_t index, const struct raft_entry *entry)
 {
 	struct sim_watch *watch = &sim->checks->members[number];
+	if (watch->retired)
+		return;
 	uint64_t hash = XXH3_64bits_withSeed(entry->data, entry->size, entry->type);
 	uint64_t state_hash = kv_store_hash(sim->members[number].store);
 	if (index <= watch->applied)
@@ -182,17 +177,19 @@ void sim_check_applied_turn(struct sim *sim, unsigned number)
 {
 	const struct sim_checks *checks = sim->checks;
 	const struct sim_watch *watch = &checks->members[number];
-	uint32_t entry = committed_at(checks, watch->applied);
+	uint32_t entry = sim_check_committed_at(checks, watch->applied);
 	if (watch->applied == 0)
 		return;
 	if (entry == 0 || watch->applied > watch->before.commit)
 		sim_fail(sim, "member %u applies entry %" PRIu64 ", which is not committed", number + 1,
 			 watch->applied);
-	const struct sim_committed *slot = &checks->committed[watch->applied];
-	if (checks->entries[entry].term != slot->applied_term || checks->entries[entry].hash != slot->applied_hash)
+	const struct sim_committed *slot =
+		sim_committed(checks, watch->applied); /* of no command: the store began there */
+	if (slot->applied && (sim_entry(checks, entry)->term != slot->applied_term ||
+			      sim_entry(checks, entry)->hash != slot->applied_hash))
 		sim_fail(sim, "member %u applies another entry than the committed one at index %" PRIu64, number + 1,
 			 watch->applied);
-	if (checks->entries[entry].commands != watch->applied_commands)
+	if (sim_entry(checks, entry)->commands != watch->applied_commands)
 		sim_fail(sim, "member %u has applied %" PRIu64 " commands up to entry %" PRIu64 ", there are %" PRIu64,
-			 number + 1, watch->applied_commands, watch->applied, checks->entries[entry].commands);
+			 number + 1, watch->applied_commands, watch->applied, sim_entry(checks, entry)->commands);
 }

@@ -14,6 +14,7 @@
 #define TRICKLE_US 20000u     /* between an answer and the next request */
 #define BURST_US 2000u	      /* the same in a burst: what was answered meanwhile is replaced at once */
 #define ABANDON_US 2000000u   /* a request that is not answered by then may be given up */
+#define FLOOD_PROPOSALS 3000u /* most are refused: a flood ends when sessions expire */
 #define ABANDON_CHANCE 20000u /* then, whenever it would be sent again */
 
 static uint64_t below(struct sim *sim, uint64_t bound)
@@ -34,8 +35,10 @@ static void begin_phase(struct sim *sim, unsigned number)
 		client_vanish(sim, number);
 	if (!sim->silent && sim_random_chance(&sim->random_client, sim->plan.client_duplicates))
 		client_send_ghost(sim, number);
+	client->sticky = !sim->calm && sim_random_chance(&sim->random_client, sim->plan.client_sticky);
+	client->home = client->target;
 	if (!sim->calm && sim_random_chance(&sim->random_client, sim->plan.client_flooding))
-		client_flood(sim, number);
+		client->flood_left = FLOOD_PROPOSALS;
 	client->next_us = sim->now_us + below(sim, TRICKLE_US);
 	if (draw < sim->plan.client_bursts) {
 		client->phase = PHASE_BURST;
@@ -65,7 +68,7 @@ static void send_again(struct sim *sim, unsigned number)
 			client_abandon(sim, request);
 	}
 	if (late && below(sim, 2) == 0)
-		client->target = (unsigned)below(sim, sim->plan.members);
+		client->target = (unsigned)below(sim, sim_members(sim));
 }
 
 static void ask(struct sim *sim, unsigned number)
@@ -114,6 +117,8 @@ void sim_client_event(struct sim *sim, unsigned number)
 		return; /* it was to act later, and has acted since */
 	if (sim->now_us >= client->phase_end_us)
 		begin_phase(sim, number);
+	client_flood(sim, number);
+	client_forget_reads(sim, number);
 	send_again(sim, number);
 	ask(sim, number);
 	client_send(sim, number);
@@ -129,12 +134,14 @@ void sim_clients_begin(struct sim *sim)
 {
 	sim->clients = calloc(sim->plan.clients, sizeof *sim->clients);
 	raft_assert(sim->clients != NULL);
+	client_fates_new(sim);
 	for (unsigned k = 0; k < sim->plan.clients; k++)
 		plan_next(sim, k);
 }
 
 void sim_clients_end(struct sim *sim)
 {
+	client_fates_free(sim);
 	free(sim->clients);
 	sim->clients = NULL;
 }
@@ -151,6 +158,16 @@ void sim_clients_calm(struct sim *sim)
 void sim_clients_silence(struct sim *sim)
 {
 	sim->silent = true;
+}
+
+uint64_t sim_clients_floor(const struct sim *sim)
+{
+	uint64_t floor = sim->acknowledged;
+	for (unsigned k = 0; sim->clients != NULL && k < sim->plan.clients; k++)
+		for (unsigned r = 0; r < sim->clients[k].n_requests; r++)
+			if (sim->clients[k].requests[r].floor < floor)
+				floor = sim->clients[k].requests[r].floor;
+	return floor;
 }
 
 void sim_clients_check_calm(struct sim *sim)

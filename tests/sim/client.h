@@ -1,11 +1,14 @@
 /*
- * A simulated client, shared by client.c (when it does what) and client_request.c (requests: making, sending, answers).
+ * A simulated client, shared by client.c (when it does what), client_request.c (requests: making, sending, answers) and
+ * client_fate.c (what becomes of those that were given up).
  * Nobody else includes it.
  */
 #ifndef RAFT_KV_SIM_CLIENT_H
 #define RAFT_KV_SIM_CLIENT_H
 
 #include "sim.h"
+
+#include "kv/command.h"
 
 #define REQUESTS_MAX 16u
 
@@ -32,6 +35,10 @@ struct request {
 	uint64_t begun_us;
 	uint64_t retry_us; /* sent then, again and again */
 	unsigned attempts;
+	unsigned sent;	       /* how often, duplicates included */
+	uint64_t place;	       /* of a write: the last index at which it may have been appended; 0: nowhere */
+	bool carried_out;      /* of a write: applied, whether the client knows it or not … */
+	struct kv_reply reply; /* … with this answer */
 };
 
 enum client_phase { PHASE_TRICKLE, PHASE_BURST, PHASE_IDLE };
@@ -41,13 +48,16 @@ struct sim_client {
 	uint64_t next_sequence;
 	uint64_t next_read, next_write; /* numbers */
 	unsigned target;		/* member it talks to */
-	unsigned served;		/* the last one that served it … */
-	unsigned former;		/* … and the one before, which may still believe that it leads */
-	uint64_t wake_us;		/* its next event; earlier plans' events are ignored */
+	unsigned home;			/* member that it reads from while it is sticky */
+	bool sticky;
+	uint64_t flood_left; /* proposals */
+	unsigned served;     /* the last one that served it … */
+	unsigned former;     /* … and the one before, which may still believe that it leads */
+	uint64_t wake_us;    /* its next event; earlier plans' events are ignored */
 	enum client_phase phase;
 	uint64_t phase_end_us;
 	uint64_t next_us;		       /* of the next new request */
-	uint64_t known[SIM_KEYS];	       /* revision it saw last */
+	uint64_t known[SIM_KEYS_MAX];	       /* revision it saw last */
 	struct request requests[REQUESTS_MAX]; /* open ones, oldest first */
 	unsigned n_requests;
 	struct request ghost; /* a write of the past, sent again out of the blue; number 0: none */
@@ -64,11 +74,20 @@ void client_begin_request(struct sim *sim, unsigned number);
 /* Sends the requests that are due; consecutive writes as one proposal where they fit. */
 void client_send(struct sim *sim, unsigned number);
 void client_send_ghost(struct sim *sim, unsigned number);
-/* Registers so many sessions that the oldest ones expire. */
+/* Registers sessions until the oldest ones expire, some at each call. */
 void client_flood(struct sim *sim, unsigned number);
 /* Gives up: what is open is of unknown fate, and whoever takes the place knows nothing of it. */
 void client_vanish(struct sim *sim, unsigned number);
+/* A sticky client gives up a read soon and asks again: what it asks later must see what is known later. */
+void client_forget_reads(struct sim *sim, unsigned number);
 /* Gives up one write, whose place in the session something must fill. */
 void client_abandon(struct sim *sim, struct request *request);
+
+/* client_fate.c */
+void client_fates_new(struct sim *sim);
+void client_fates_free(struct sim *sim);
+enum kv_operation client_operation(const struct request *request);
+void client_leave(struct sim *sim, const struct request *request); /* nobody waits for its answer any more */
+void client_sent_again(struct sim *sim, const struct request *ghost, uint64_t place);
 
 #endif

@@ -20,7 +20,9 @@
 #define RETRY_US 30000u
 #define REFUSED_US 4000u
 #define DOUBLINGS_MAX 4u
-#define FLOOD_NUMBERS ((uint64_t)1 << 47)
+#define FLOOD_NUMBERS ((uint64_t)1 << 39)
+#define FLOOD_AT_ONCE 32u
+#define PATIENCE_US 15000u /* of a sticky client, for a read */
 
 static uint64_t below(struct sim *sim, uint64_t bound)
 {
@@ -30,7 +32,8 @@ static uint64_t below(struct sim *sim, uint64_t bound)
 void sim_key_name(unsigned key, uint8_t name[SIM_KEY_SIZE])
 {
 	memset(name, 'k', SIM_KEY_SIZE);
-	name[SIM_KEY_SIZE - 1] = (uint8_t)('0' + key);
+	for (unsigned k = SIM_KEY_SIZE; key > 0 || k == SIM_KEY_SIZE; key /= 10)
+		name[--k] = (uint8_t)('0' + key % 10);
 }
 
 /* Making ------------------------------------------------------------------------------------------------------ */
@@ -64,8 +67,22 @@ static uint32_t draw_value_size(struct sim *sim)
 	return (uint32_t)(sizeof(uint64_t) + below(sim, largest - sizeof(uint64_t) + 1));
 }
 
+/* With many keys there are times of growth and times in which nearly everything is deleted. */
+static enum request_kind draw_growth(struct sim *sim)
+{
+	bool shrinks = sim->now_us / 10000000 % 3 == 2;
+	uint64_t draw = below(sim, 100);
+	if (draw < 20)
+		return REQUEST_GET;
+	if (draw < 90)
+		return shrinks ? REQUEST_DELETE : REQUEST_PUT;
+	return shrinks ? REQUEST_PUT : REQUEST_DELETE;
+}
+
 static enum request_kind draw_kind(struct sim *sim)
 {
+	if (sim->plan.keys > 50)
+		return draw_growth(sim);
 	uint64_t draw = below(sim, 100);
 	if (draw < 45)
 		return REQUEST_GET;
@@ -93,7 +110,7 @@ void client_begin_request(struct sim *sim, unsigned number)
 	struct sim_client *client = &sim->clients[number];
 	enum request_kind kind = draw_kind(sim);
 	struct request *request = add_request(sim, client, kind);
-	request->key = (unsigned)below(sim, SIM_KEYS);
+	request->key = (unsigned)below(sim, sim->plan.keys);
 	if (kind != REQUEST_GET)
 		request->sequence = client->next_sequence++;
 	if (kind == REQUEST_PUT || kind == REQUEST_CAS) {
@@ -127,14 +144,9 @@ static uint64_t client_acknowledged(const struct sim_client *client)
 
 static struct replicator_command encode(const struct request *request, uint64_t acknowledged)
 {
-	static const uint8_t operations[] = {[REQUEST_REGISTER] = KV_REGISTER,
-					     [REQUEST_PUT] = KV_PUT,
-					     [REQUEST_DELETE] = KV_DELETE,
-					     [REQUEST_CAS] = KV_CAS,
-					     [REQUEST_NOTHING] = KV_NOTHING};
 	uint8_t name[SIM_KEY_SIZE];
 	uint8_t value[SIM_VALUE_MAX];
-	struct kv_command command = {.operation = operations[request->kind],
+	struct kv_command command = {.operation = (uint8_t)client_operation(request),
 				     .session = request->session,
 				     .sequence = request->sequence,
 				     .acknowledged = acknowledged,
@@ -155,13 +167,34 @@ static struct replicator_command encode(const struct request *request, uint64_t 
 	return (struct replicator_command){bytes, size};
 }
 
-static void propose(struct sim *sim, unsigned member, uint64_t ticket, struct replicator_command *commands, uint32_t n)
+/* Where the last of n commands would be appended if the member took them now. */
+static uint64_t place_of(const struct sim *sim, unsigned member, uint32_t n)
 {
+	struct raft_status status;
+	if (!sim->members[member].up)
+		return 0;
+	raft_get_status(replica_core(sim->members[member].replica), &status);
+	return status.role == RAFT_LEADER ? status.last_index + n : 0;
+}
+
+/* Returns the last index at which any of the commands may have been appended; 0: none was. */
+static uint64_t propose(struct sim *sim, unsigned member, uint64_t ticket, struct replicator_command *commands,
+			uint32_t n, unsigned *ret_sent)
+{
+	uint64_t place = place_of(sim, member, n);
 	sim_member_write(sim, member, ticket, commands, n);
-	if (sim_random_chance(&sim->random_client, sim->plan.client_duplicates))
-		sim_member_write(sim, (unsigned)below(sim, sim->plan.members), ticket, commands, n);
+	*ret_sent = 1;
+	if (sim_random_chance(&sim->random_client, sim->plan.client_duplicates)) {
+		*ret_sent = 2;
+		unsigned other = (unsigned)below(sim, sim_members(sim));
+		uint64_t place_there = place_of(sim, other, n);
+		if (place_there > place)
+			place = place_there;
+		sim_member_write(sim, other, ticket, commands, n);
+	}
 	for (uint32_t k = 0; k < n; k++)
 		free((void *)(uintptr_t)commands[k].data);
+	return place;
 }
 
 static bool is_due(const struct sim *sim, const struct request *request)
@@ -172,7 +205,7 @@ static bool is_due(const struct sim *sim, const struct request *request)
 /* From the write at `from` on, as many with consecutive numbers as are due and fit one proposal. Returns how many. */
 static unsigned send_writes(struct sim *sim, unsigned number, unsigned from)
 {
-	const struct sim_client *client = &sim->clients[number];
+	struct sim_client *client = &sim->clients[number];
 	struct replicator_command commands[REQUESTS_MAX] = {0};
 	uint64_t first = client->requests[from].number;
 	uint64_t acknowledged = client_acknowledged(client);
@@ -185,7 +218,13 @@ static unsigned send_writes(struct sim *sim, unsigned number, unsigned from)
 		commands[n] = encode(request, acknowledged);
 		bytes += commands[n++].size;
 	}
-	propose(sim, client->target, sim_ticket_write(number, first), commands, n);
+	unsigned sent;
+	uint64_t place = propose(sim, client->target, sim_ticket_write(number, first), commands, n, &sent);
+	for (unsigned k = from; k < from + n; k++) {
+		client->requests[k].sent += sent;
+		if (client->requests[k].place < place)
+			client->requests[k].place = place;
+	}
 	return n;
 }
 
@@ -207,7 +246,7 @@ static void hurry_earlier_writes(const struct sim *sim, struct sim_client *clien
 static void send_read(struct sim *sim, unsigned number, const struct request *request)
 {
 	const struct sim_client *client = &sim->clients[number];
-	unsigned member = below(sim, 4) == 0 ? client->former : client->target;
+	unsigned member = client->sticky ? client->home : below(sim, 4) == 0 ? client->former : client->target;
 	sim_member_read(sim, member, sim_ticket_read(number, request->number, request->key));
 }
 
@@ -240,32 +279,44 @@ void client_send_ghost(struct sim *sim, unsigned number)
 	if (ghost->number == 0)
 		return;
 	struct replicator_command command = encode(ghost, 1);
-	propose(sim, (unsigned)below(sim, sim->plan.members), sim_ticket_write(number, ghost->number), &command, 1);
+	unsigned member = (unsigned)below(sim, sim_members(sim));
+	unsigned sent;
+	client_sent_again(sim, ghost,
+			  propose(sim, member, sim_ticket_write(number, ghost->number), &command, 1, &sent));
 }
 
 void client_flood(struct sim *sim, unsigned number)
 {
-	const struct sim_client *client = &sim->clients[number];
+	struct sim_client *client = &sim->clients[number];
 	const struct request request = {.kind = REQUEST_REGISTER};
 	struct replicator_command commands[REQUESTS_MAX];
+	if (client->flood_left == 0)
+		return;
+	uint64_t n = client->flood_left < FLOOD_AT_ONCE ? client->flood_left : FLOOD_AT_ONCE;
+	client->flood_left = sim->calm ? 0 : client->flood_left - n;
+	if (sim_sessions_full(sim) && client->flood_left > KV_SESSIONS_MAX / REQUESTS_MAX / 8)
+		client->flood_left = KV_SESSIONS_MAX / REQUESTS_MAX / 8;
 	commands[0] = encode(&request, 1);
 	for (unsigned k = 1; k < REQUESTS_MAX; k++)
 		commands[k] = commands[0];
 	/* Nobody waits for these: no request has such a number. */
-	for (unsigned sent = 0; sent < KV_SESSIONS_MAX + KV_SESSIONS_MAX / 8; sent += REQUESTS_MAX)
+	for (uint64_t k = 0; k < n; k++)
 		sim_member_write(sim, client->target, sim_ticket_write(number, FLOOD_NUMBERS), commands, REQUESTS_MAX);
 	free((void *)(uintptr_t)commands[0].data);
 }
 
-/* Giving up --------------------------------------------------------------------------------------------------- */
-
-static void give_up(struct sim *sim, struct request *request)
+void sim_client_burst(struct sim *sim, unsigned member, unsigned n, uint32_t size)
 {
-	if (request->kind == REQUEST_REGISTER || request->kind == REQUEST_NOTHING)
-		return;
-	sim_history_return(sim, request->history, request_reads(request) ? LIN_FAILED : LIN_UNKNOWN, 0,
-			   LIN_REVISION_NONE);
+	struct replicator_command commands[REQUESTS_MAX];
+	uint8_t bytes[SIM_COMMAND_MAX];
+	raft_assert(n > 0 && n <= REQUESTS_MAX && size > 0 && size <= sizeof bytes);
+	memset(bytes, 0xff, size);
+	for (unsigned k = 0; k < n; k++)
+		commands[k] = (struct replicator_command){bytes, size};
+	sim_member_write(sim, member, sim_ticket_write(0, FLOOD_NUMBERS), commands, n);
 }
+
+/* Giving up --------------------------------------------------------------------------------------------------- */
 
 static void drop_request(struct sim_client *client, struct request *request)
 {
@@ -274,11 +325,25 @@ static void drop_request(struct sim_client *client, struct request *request)
 	memmove(request, request + 1, (client->n_requests - k) * sizeof *request);
 }
 
+void client_forget_reads(struct sim *sim, unsigned number)
+{
+	struct sim_client *client = &sim->clients[number];
+	if (!client->sticky || sim->calm)
+		return;
+	for (unsigned k = client->n_requests; k > 0; k--) {
+		struct request *request = &client->requests[k - 1];
+		if (!request_reads(request) || sim->now_us - request->begun_us < PATIENCE_US)
+			continue;
+		client_leave(sim, request);
+		drop_request(client, request);
+	}
+}
+
 void client_abandon(struct sim *sim, struct request *request)
 {
 	if (request->kind == REQUEST_GET || request->kind == REQUEST_REGISTER)
 		return; /* a read has no place to fill, it just goes on */
-	give_up(sim, request);
+	client_leave(sim, request);
 	request->kind = REQUEST_NOTHING;
 	request->value_size = 0;
 	request->expected = 0;
@@ -289,11 +354,12 @@ void client_vanish(struct sim *sim, unsigned number)
 	struct sim_client *client = &sim->clients[number];
 	sim_note(sim, "client %u vanishes with %u requests open", number, client->n_requests);
 	for (unsigned k = 0; k < client->n_requests; k++) {
-		struct request *request = &client->requests[k];
-		give_up(sim, request);
+		const struct request *request = &client->requests[k];
 		if (!request_reads(request) && request->kind != REQUEST_REGISTER && below(sim, 2) == 0)
 			client->ghost = *request;
 	}
+	for (unsigned k = 0; k < client->n_requests; k++)
+		client_leave(sim, &client->requests[k]);
 	client->n_requests = 0;
 	client->session = 0;
 	client->next_sequence = 1;
@@ -347,6 +413,26 @@ static void take_write(struct sim *sim, unsigned number, const struct request *r
 	sim_history_return(sim, request->history, outcome, 0, answer->revision);
 }
 
+/* The member says that it did not take the write. It was sent once only, so it never takes effect, and its number in the
+ * session is free: another write may have it. */
+static void take_failure(struct sim *sim, unsigned number, struct request *request, int result)
+{
+	bool definite = result == REPLICATOR_E_NOT_LEADER || result == REPLICATOR_E_BUSY ||
+			result == REPLICATOR_E_NOT_READY || result == REPLICATOR_E_DISK_FULL;
+	if (!definite || request->kind != REQUEST_PUT || request->sent != 1)
+		return;
+	if (request->carried_out)
+		sim_fail(sim, "client %u: write %" PRIu64 " was refused and carried out", number, request->number);
+	sim_note(sim, "client %u: write %" PRIu64 " failed", number, request->number);
+	sim_history_return(sim, request->history, LIN_FAILED, 0, LIN_REVISION_NONE);
+	request->value = ++sim->next_value;
+	request->begun_us = sim->now_us;
+	request->floor = sim->acknowledged;
+	request->sent = 0;
+	request->place = 0;
+	note_invocation(sim, number, request);
+}
+
 /* True: this is no answer yet. */
 static bool refused(struct sim *sim, unsigned number, struct request *request, const struct sim_answer *answer)
 {
@@ -355,8 +441,11 @@ static bool refused(struct sim *sim, unsigned number, struct request *request, c
 		return false;
 	if (answer->leader != 0)
 		client->target = answer->leader - 1;
+	if (answer->leader != 0 && request_reads(request))
+		client->home = answer->leader - 1;
 	else if (answer->result != 0 && answer->result != REPLICATOR_E_BUSY)
-		client->target = (unsigned)below(sim, sim->plan.members);
+		client->target = (unsigned)below(sim, sim_members(sim));
+	take_failure(sim, number, request, answer->result);
 	uint64_t retry_us = sim->now_us + back_off(sim, request, REFUSED_US) + below(sim, REFUSED_US);
 	if (retry_us < request->retry_us)
 		request->retry_us = retry_us;
@@ -405,6 +494,7 @@ static void take_answer(struct sim *sim, unsigned number, struct request *reques
 	drop_request(client, request);
 	note_served(client);
 	sim->counts.operations++;
+	sim->answered_writes += !request_reads(request);
 }
 
 void sim_client_answer(struct sim *sim, unsigned number, const struct sim_answer *answer)

@@ -5,7 +5,9 @@
 #include "sim.h"
 
 #include "daemon/assert.h"
+#include "kv/snapshot_stream.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +15,14 @@
 struct machine {
 	struct sim *sim;
 	unsigned member;
+	struct kv_store_loader *loader; /* while a snapshot is being loaded */
 };
 
 static struct machine *machine_new(struct sim *sim, unsigned member)
 {
 	struct machine *machine = malloc(sizeof *machine);
 	raft_assert(machine != NULL);
-	*machine = (struct machine){sim, member};
+	*machine = (struct machine){.sim = sim, .member = member};
 	return machine;
 }
 
@@ -62,14 +65,18 @@ static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uin
 				   .size = size};
 	sim_check_applied(sim, machine->member, index, &entry);
 	sim_sessions_applied(sim, machine->member, index, data, size, reply);
-	if (ticket != 0)
-		answer(sim, machine->member, ticket,
-		       (struct sim_answer){.status = reply.status, .revision = reply.revision});
+	sim_snapshots_applied(sim, machine->member);
+	if (ticket == 0)
+		return;
+	sim_progress_answered(sim, machine->member, ticket);
+	answer(sim, machine->member, ticket,
+	       (struct sim_answer){.status = reply.status, .revision = reply.revision});
 }
 
 static void machine_dropped(void *arg, uint64_t ticket, int why)
 {
 	struct machine *machine = arg;
+	sim_progress_answered(machine->sim, machine->member, ticket);
 	refuse(machine->sim, machine->member, ticket, why);
 }
 
@@ -89,6 +96,7 @@ static void machine_readable(void *arg, uint64_t ticket)
 		memcpy(&reply.value, value.data, sizeof reply.value);
 		reply.revision = value.revision;
 	}
+	sim_progress_answered(sim, machine->member, ticket);
 	answer(sim, machine->member, ticket, reply);
 }
 
@@ -101,7 +109,86 @@ static void machine_log(void *arg, int level, const char *event, const char *tex
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event, text);
 }
 
+/* Snapshots, as raftd makes and loads them. */
+struct taken {
+	struct kv_snapshot *snapshot;
+	struct kv_snapshot_stream *stream;
+};
+
+static void *machine_snapshot_take(void *arg)
+{
+	struct machine *machine = arg;
+	struct taken *taken = calloc(1, sizeof *taken);
+	raft_assert(taken != NULL);
+	taken->snapshot = kv_store_snapshot(machine->sim->members[machine->member].store);
+	raft_assert(taken->snapshot != NULL);
+	taken->stream = kv_snapshot_stream_new(taken->snapshot);
+	raft_assert(taken->stream != NULL);
+	return taken;
+}
+
+static size_t machine_snapshot_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity)
+{
+	struct taken *taken = snapshot;
+	(void)arg;
+	return kv_snapshot_stream_read(taken->stream, buf, capacity);
+}
+
+static void machine_snapshot_free(void *arg, void *snapshot)
+{
+	struct taken *taken = snapshot;
+	(void)arg;
+	kv_snapshot_stream_free(taken->stream);
+	kv_snapshot_free(taken->snapshot);
+	free(taken);
+}
+
+static int machine_restore_begin(void *arg)
+{
+	struct machine *machine = arg;
+	raft_assert(machine->loader == NULL);
+	machine->loader = kv_store_load_new();
+	raft_assert(machine->loader != NULL);
+	return 0;
+}
+
+static int machine_restore_feed(void *arg, const uint8_t *buf, size_t len)
+{
+	struct machine *machine = arg;
+	return kv_store_load_feed(machine->loader, buf, len) == KV_LOAD_OK ? 0 : -EBADMSG;
+}
+
+static int machine_restore_end(void *arg, bool success)
+{
+	struct machine *machine = arg;
+	struct sim_member *member = &machine->sim->members[machine->member];
+	struct kv_store *store = NULL;
+	int r = 0;
+	if (success && kv_store_load_finish(machine->loader, &store) != KV_LOAD_OK)
+		r = -EBADMSG;
+	machine->loader = kv_store_load_free(machine->loader);
+	if (store != NULL) {
+		kv_store_free(member->store);
+		member->store = store;
+		sim_check_restored(machine->sim, machine->member);
+	}
+	return r;
+}
+
+static uint64_t machine_state_hash(void *arg)
+{
+	struct machine *machine = arg;
+	return kv_store_hash(machine->sim->members[machine->member].store);
+}
+
 static const struct replicator_machine machine_table = {
+	.snapshot_take = machine_snapshot_take,
+	.snapshot_read = machine_snapshot_read,
+	.snapshot_free = machine_snapshot_free,
+	.restore_begin = machine_restore_begin,
+	.restore_feed = machine_restore_feed,
+	.restore_end = machine_restore_end,
+	.state_hash = machine_state_hash,
 	.apply = machine_apply,
 	.dropped = machine_dropped,
 	.readable = machine_readable,
@@ -109,25 +196,87 @@ static const struct replicator_machine machine_table = {
 	.log = machine_log,
 };
 
+unsigned sim_members(const struct sim *sim)
+{
+	uint64_t n = sim->plan.members + sim->plan.spares;
+	return n < SIM_MEMBERS_MAX ? (unsigned)n : SIM_MEMBERS_MAX;
+}
+
+static void add_founder(struct raft_config *founders, unsigned member)
+{
+	struct raft_config_member *founder = &founders->members[founders->n_members++];
+	*founder = (struct raft_config_member){.id = member + 1, .role = RAFT_MEMBER_JOINING};
+	sim_endpoint_name(member, founder->peer_endpoint);
+}
+
 struct replica_options sim_member_options(const struct sim *sim, unsigned member)
 {
 	struct replica_options options = {.cluster = 77};
-	for (unsigned k = 0; k < sim->plan.members; k++)
-		options.config.members[options.config.n_members++] = (struct raft_config_member){k + 1, true};
+	/* Operators keep the file up to date: later it names the spares, too. */
+	unsigned n_named = sim->founded ? sim_members(sim) : (unsigned)sim->plan.members;
+	for (unsigned k = 0; k < n_named; k++)
+		add_founder(&options.founders, k);
+	options.snapshot_log_bytes = sim->plan.snapshot_log_bytes;
+	options.snapshot_log_percent = 100;
+	options.checkpoint_entries = sim->plan.checkpoint_entries;
+	options.heal = sim->plan.heal != 0;
 	options.raft = (struct raft_options){.id = member + 1,
 					     .heartbeat_us = sim->plan.heartbeat_us,
 					     .election_timeout_min_us = sim->plan.election_min_us,
 					     .election_timeout_max_us =
 						     sim->plan.election_min_us + sim->plan.election_spread_us,
-					     .batch_bytes_max = 4096,
-					     .window_bytes_max = 16384,
+					     .batch_bytes_max = (uint32_t)sim->plan.batch_bytes,
+					     .window_bytes_max = (uint32_t)sim->plan.window_bytes,
 					     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
 	options.storage = (struct storage_options){.cluster_id = 77,
 						   .member_id = member + 1,
-						   .incarnation = 1000 + member,
-						   .segment_size = 64 * 1024, /* so that segments roll often */
-						   .cache_bytes_max = 8192};
+						   .incarnation = 1, /* drawn at each start */
+						   .segment_size = (uint32_t)sim->plan.segment_pages * 4096,
+						   .cache_bytes_max = sim->plan.cache_bytes};
 	return options;
+}
+
+/* Who belongs to the cluster -------------------------------------------------------------------------- */
+
+static void view_fill(struct sim_view *view, const struct raft_config *config, uint64_t index)
+{
+	*view = (struct sim_view){.index = index};
+	for (unsigned k = 0; k < config->n_members; k++) {
+		const struct raft_config_member *member = &config->members[k];
+		raft_assert(member->id >= 1 && member->id <= SIM_MEMBERS_MAX);
+		view->members |= 1u << (member->id - 1);
+		if (member->role == RAFT_MEMBER_VOTER)
+			view->voters |= 1u << (member->id - 1);
+		view->incarnations[member->id - 1] = member->incarnation;
+	}
+}
+
+/* What the member's log says, and what it knows of it to be committed. */
+static void view_update(struct sim *sim, unsigned number)
+{
+	const struct raft *core = replica_core(sim->members[number].replica);
+	struct sim_view *view = &sim->members[number].view;
+	struct raft_status status;
+	uint64_t index = 0;
+	raft_get_status(core, &status);
+	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
+	if (config != NULL && index != view->index)
+		view_fill(view, config, index);
+	config = raft_config_at(core, status.commit, &index);
+	if (config == NULL || index <= sim->committed.index)
+		return;
+	view_fill(&sim->committed, config, index);
+	sim->ever |= sim->committed.members;
+	uint32_t founders = (1u << sim->plan.members) - 1;
+	if (!sim->founded && (sim->committed.voters & founders) == founders) {
+		sim->founded = true;
+		sim_note(sim, "all founders are voters");
+	}
+}
+
+bool sim_member_belongs(const struct sim *sim, unsigned number)
+{
+	return ((sim->committed.members >> number) & 1) != 0 && !sim->members[number].lost;
 }
 
 /* Turns ----------------------------------------------------------------------------------------------- */
@@ -198,23 +347,44 @@ static void stop(struct sim *sim, unsigned number, int why)
 {
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u stops: %d", number + 1, why);
-	if (!sim_platter_excused(member->disk_files))
+	bool excused = why == REPLICATOR_E_DAMAGED ? sim_platter_damaged(member->disk_files)
+						   : why < 0 && why != -ENOSPC && sim_platter_excused(member->disk_files);
+	if (!excused)
 		sim_fail(sim, "member %u stops with %d, and its disk did nothing wrong", number + 1, why);
 	sim->counts.stops++;
 	sim_member_crash(sim, number, SIM_KILL);
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
+/* It was removed, knows it and stops. Some operators start it again all the same. */
+static void leave(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	sim_note(sim, "%u was removed and stops", number + 1);
+	if (((sim->committed.members >> number) & 1) != 0)
+		sim_fail(sim, "member %u says that it was removed, and it was not", number + 1);
+	member->removed = true;
+	sim->counts.departures++;
+	sim_member_crash(sim, number, SIM_KILL);
+	if (!sim->calm && sim_random_below(&sim->random_member, 2) == 0)
+		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 20000000));
+}
+
 /* What a turn decided was decided even if the member does not outlive it: some of its frames have left. */
 static void end_turn(struct sim *sim, unsigned number, int r)
 {
 	sim_check_turn(sim, number);
+	view_update(sim, number);
 	if (sim->members[number].dying) {
 		sim->counts.deaths_within++;
 		die(sim, number);
 		return;
 	}
-	if (r < 0) {
+	if (r == REPLICATOR_E_REMOVED) {
+		leave(sim, number);
+		return;
+	}
+	if (r != 0) {
 		stop(sim, number, r);
 		return;
 	}
@@ -237,6 +407,8 @@ static void release(struct sim_member *member)
 	member->replica = replica_free(member->replica);
 	member->store = kv_store_free(member->store);
 	member->transport = NULL;
+	if (member->machine != NULL)
+		kv_store_load_free(((struct machine *)member->machine)->loader);
 	free(member->machine);
 	member->machine = NULL;
 	member->up = false;
@@ -269,6 +441,7 @@ static int open_replica(struct sim *sim, unsigned number, char *message)
 	static const struct replicator_machine *const table = &machine_table;
 	struct replica_options options = sim_member_options(sim, number);
 	options.seed = sim_random_u64(&sim->random_member);
+	options.storage.incarnation = sim_random_u64(&sim->random_member) | 1;
 	member->store = kv_store_new();
 	member->transport = sim_transport_new(sim, number);
 	member->machine = machine_new(sim, number);
@@ -282,6 +455,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	struct sim_member *member = &sim->members[number];
 	char message[REPLICATOR_MESSAGE_MAX];
 	raft_assert(!member->up && !member->lost);
+	member->absent = false;
 	member->life++;
 	member->wake_us = 0;
 	member->busy_until_us = 0;
@@ -298,8 +472,15 @@ void sim_member_start(struct sim *sim, unsigned number)
 		refuse_start(sim, number, r, message);
 		return;
 	}
+	struct replicator_status status;
+	if (sim_platter_set_aside(member->disk_files))
+		sim_durable_restart(sim, number);
+	replica_get_status(member->replica, &status);
+	member->incarnation = status.incarnation;
 	member->up = true;
+	view_update(sim, number);
 	sim_check_started(sim, number);
+	sim_progress_started(sim, number);
 	sim_note(sim, "%u starts", number + 1);
 	sim_network_member_starts(sim, number);
 	sim_member_turn(sim, number);
@@ -311,6 +492,7 @@ void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 	sim_note(sim, "%u %s", number + 1, how == SIM_KILL ? "is killed" : "loses power");
 	sim_platter_crash(member->disk_files, how);
 	release(member);
+	sim_snapshots_release(sim, number);
 	if (how == SIM_POWER_CUT)
 		sim_clock_reset(sim, number);
 	sim->counts.crashes++;
@@ -319,6 +501,25 @@ void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 	else
 		sim->counts.power_cuts++;
 	sim_network_member_ends(sim, number);
+}
+
+void sim_members_new(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		sim->members[k].id = k + 1;
+		sim->members[k].absent = true;
+		sim->members[k].disk_files = sim_platter_new(sim, k);
+	}
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		sim_member_start(sim, k);
+}
+
+void sim_members_free(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		release(&sim->members[k]);
+		sim_platter_free(sim->members[k].disk_files);
+	}
 }
 
 /* Requests -------------------------------------------------------------------------------------------- */
@@ -339,6 +540,26 @@ void sim_member_transfer(struct sim *sim, unsigned number, uint64_t target)
 	go_on(sim, number, r);
 }
 
+void sim_member_change(struct sim *sim, unsigned number, const struct replicator_change *change)
+{
+	static const char *const names[] = {"", "add", "remove", "promote", "move"};
+	uint64_t index = 0;
+	int r = replica_change(sim->members[number].replica, change, sim_clock_us(sim, number),
+			       sim_clock_wall_ms(sim, number), &index);
+	sim_note(sim, "%u is asked to %s member %llu: %s, entry %llu", number + 1, names[change->type],
+		 (unsigned long long)change->id, replicator_result_name(r), (unsigned long long)index);
+	if (r == 0)
+		sim->counts.changes++;
+	go_on(sim, number, r);
+}
+
+void sim_member_snapshot(struct sim *sim, unsigned number)
+{
+	int r = replica_snapshot(sim->members[number].replica);
+	sim_note(sim, "%u is asked for a snapshot: %s", number + 1, replicator_result_name(r));
+	go_on(sim, number, r);
+}
+
 void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
 		      const struct replicator_command *commands, uint32_t n)
 {
@@ -347,6 +568,8 @@ void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
 		return;
 	int r = replica_propose(member->replica, commands, n, first_ticket, sim_clock_us(sim, number),
 				sim_clock_wall_ms(sim, number));
+	if (r == 0)
+		sim_progress_asked(sim, number, first_ticket, n);
 	for (uint32_t k = 0; r > 0 && k < n; k++)
 		refuse(sim, number, first_ticket + k, r);
 	go_on(sim, number, r);
@@ -358,6 +581,8 @@ void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
 	if (!listens(sim, number))
 		return;
 	int r = replica_read(member->replica, ticket, sim_clock_us(sim, number));
+	if (r == 0)
+		sim_progress_asked(sim, number, ticket, 1);
 	if (r > 0)
 		refuse(sim, number, ticket, r);
 	go_on(sim, number, r);

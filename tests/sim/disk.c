@@ -22,6 +22,13 @@ struct sim_job {
 	struct disk_job job;
 };
 
+#define PLACES 16u
+
+struct sim_place {
+	char name[PLATTER_NAME_MAX];
+	uint64_t offset, size;
+};
+
 struct sim_disk {
 	struct disk base;
 	struct sim *sim;
@@ -33,10 +40,15 @@ struct sim_disk {
 	int error;    /* final, of this opening */
 	bool excused; /* an error was injected, or damage found, since the opening */
 	bool damaged; /* bytes on the platter are not what was written */
+	bool set_aside; /* damage was, since the opening */
 
 	/* The newest record on the platter, which nothing behind it proves to have been complete. */
 	char tail_name[PLATTER_NAME_MAX];
 	uint64_t tail_offset, tail_size;
+
+	/* Places at which damage hurts most: recent records, and last records of segments that are full. */
+	struct sim_place recent[PLACES], ends[PLACES];
+	uint64_t n_recent, n_ends; /* ever */
 };
 
 static struct sim_disk_faults *faults_of(const struct sim_disk *disk)
@@ -47,6 +59,11 @@ static struct sim_disk_faults *faults_of(const struct sim_disk *disk)
 static bool is_segment(const char *name)
 {
 	return strncmp(name, "segment-", strlen("segment-")) == 0;
+}
+
+static bool is_aside(const char *name)
+{
+	return strstr(name, ".damaged-") != NULL;
 }
 
 /* Damage ---------------------------------------------------------------------------------------------- */
@@ -74,6 +91,11 @@ static void note_newest_record(struct sim_disk *disk, const struct disk_job *job
 {
 	if (!is_segment(job->name))
 		return;
+	struct sim_place before = {.offset = disk->tail_offset, .size = disk->tail_size};
+	(void)snprintf(before.name, sizeof before.name, "%s", disk->tail_name);
+	if (before.name[0] != '\0' && strcmp(before.name, job->name) != 0)
+		disk->ends[disk->n_ends++ % PLACES] = before;
+	disk->recent[disk->n_recent++ % PLACES] = before;
 	(void)snprintf(disk->tail_name, sizeof disk->tail_name, "%s", job->name);
 	disk->tail_offset = job->offset;
 	disk->tail_size = job->size;
@@ -83,7 +105,8 @@ static struct platter_file *any_file(struct sim_disk *disk, struct sim_random *r
 {
 	for (unsigned k = 0; k < 8 && disk->platter.n_files > 0; k++) {
 		struct platter_file *file = disk->platter.files[sim_random_below(random, disk->platter.n_files)];
-		if (file->name[0] != '\0' && file->size >= size && file->n_stale == 0)
+		if (file->name[0] != '\0' && file->size >= size && file->n_stale == 0 &&
+		    !file->growing)
 			return file;
 	}
 	return NULL;
@@ -111,29 +134,88 @@ static bool misdirect(struct sim_disk *disk, struct platter_file *intended, cons
 	return true;
 }
 
+/* A piece of a snapshot misses its place: its sectors stay as they were when the file was cut, zeros, and hit another file. */
+static bool misdirect_stream(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	uint64_t from = (job->offset + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR;
+	uint64_t to = (job->offset + job->size) / SIM_SECTOR * SIM_SECTOR;
+	if (from >= to)
+		return false;
+	uint64_t size = to - from < 16u * SIM_SECTOR ? to - from : 16u * SIM_SECTOR;
+	struct platter_file *file = any_file(disk, random, size);
+	if (file == NULL || file == intended)
+		return false;
+	uint64_t offset = sim_random_below(random, (file->size - size) / SIM_SECTOR + 1) * SIM_SECTOR;
+	if (!spares_the_newest_record(disk, file, offset, size))
+		return false;
+	platter_stream(intended, job->offset, job->buf, job->size);
+	platter_lose(intended, from, size);
+	platter_damage(file, offset, job->buf + (from - job->offset), size);
+	disk->damaged = true;
+	faults_of(disk)->misdirect = false;
+	disk->sim->counts.misdirected_writes++;
+	sim_note(disk->sim, "%u disk: a piece of %s at %llu lands at %s %llu", disk->member + 1, job->name,
+		 (unsigned long long)from, file->name, (unsigned long long)offset);
+	return true;
+}
+
+static void stream(struct sim_disk *disk, struct platter_file *file, const struct disk_job *job)
+{
+	if (!(faults_of(disk)->misdirect && misdirect_stream(disk, file, job)))
+		platter_stream(file, job->offset, job->buf, job->size);
+}
+
+/* A sector of one of the places, if what was written there is still the file's. NULL: none was found. */
+static struct platter_file *aim(struct sim_disk *disk, struct sim_random *random, uint64_t *ret_offset)
+{
+	bool end = sim_random_below(random, 2) == 0;
+	uint64_t n = end ? disk->n_ends : disk->n_recent;
+	const struct sim_place *places = end ? disk->ends : disk->recent;
+	const struct sim_place *place = &places[sim_random_below(random, n < PLACES ? n + 1 : PLACES) % PLACES];
+	/* Rather a small one: a record without entries is missed least by those behind it. */
+	for (unsigned k = 0; k < PLACES; k++)
+		if (sim_random_below(random, 4) == 0 && places[k].size > 0 && places[k].size < place->size)
+			place = &places[k];
+	struct platter_file *file = place->name[0] != '\0' ? platter_find(&disk->platter, place->name) : NULL;
+	if (file == NULL || file->n_stale > 0 || place->size == 0 || place->offset + place->size > file->size)
+		return NULL;
+	*ret_offset = place->offset + sim_random_below(random, place->size / SIM_SECTOR) * SIM_SECTOR;
+	return file;
+}
+
 bool sim_platter_rot(struct disk *base, struct sim_random *random)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
 	struct platter_file *file = any_file(disk, random, SIM_SECTOR);
 	uint8_t sector[SIM_SECTOR];
+	struct platter_file *aimed;
+	uint64_t aimed_offset = 0;
 	if (file == NULL)
 		return false;
 	uint64_t end = strcmp(file->name, disk->tail_name) == 0 ? disk->tail_offset : file->size;
-	uint64_t offset = sim_random_below(random, end / SIM_SECTOR) * SIM_SECTOR;
-	if (!spares_the_newest_record(disk, file, offset, SIM_SECTOR))
+	if (end == 0)
 		return false;
-	memcpy(sector, file->bytes + offset, SIM_SECTOR);
+	uint64_t offset = sim_random_below(random, (end + SIM_SECTOR - 1) / SIM_SECTOR) * SIM_SECTOR;
+	if (sim_random_below(random, 2) == 0 && (aimed = aim(disk, random, &aimed_offset)) != NULL) {
+		file = aimed;
+		offset = aimed_offset;
+	}
+	uint64_t size = file->size - offset < SIM_SECTOR ? file->size - offset : SIM_SECTOR;
+	if (!spares_the_newest_record(disk, file, offset, size))
+		return false;
+	memcpy(sector, file->bytes + offset, size);
 	uint64_t how = sim_random_below(random, 4);
 	if (how == 0)
-		memset(sector, 0, SIM_SECTOR);
+		memset(sector, 0, size);
 	else if (how == 1)
-		for (unsigned k = 0; k < SIM_SECTOR; k++)
+		for (unsigned k = 0; k < size; k++)
 			sector[k] = (uint8_t)sim_random_u64(random);
 	else {
-		uint64_t at = sim_random_below(random, SIM_SECTOR);
+		uint64_t at = sim_random_below(random, size);
 		sector[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
 	}
-	platter_damage(file, offset, sector, SIM_SECTOR);
+	platter_damage(file, offset, sector, size);
 	disk->damaged = true;
 	disk->sim->counts.rotten_sectors++;
 	sim_note(disk->sim, "%u disk: a sector rots at %s %llu", disk->member + 1, file->name,
@@ -146,12 +228,19 @@ void sim_platter_wipe(struct disk *base)
 	struct sim_disk *disk = (struct sim_disk *)base;
 	disk->tail_name[0] = '\0';
 	platter_wipe(&disk->platter);
+	disk->damaged = false;
 	disk->sim->counts.wipes++;
+	sim_durable_wipe(disk->sim, disk->member);
 }
 
 bool sim_platter_damaged(const struct disk *base)
 {
 	return ((const struct sim_disk *)base)->damaged;
+}
+
+bool sim_platter_set_aside(const struct disk *base)
+{
+	return ((const struct sim_disk *)base)->set_aside;
 }
 
 bool sim_platter_excused(const struct disk *base)
@@ -162,6 +251,27 @@ bool sim_platter_excused(const struct disk *base)
 
 /* Jobs ------------------------------------------------------------------------------------------------ */
 
+/* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. */
+static void note_set_aside(struct sim_disk *disk)
+{
+	const struct platter *platter = &disk->platter;
+	struct sim_member *member = &disk->sim->members[disk->member];
+	disk->set_aside = member->incarnation != 0;
+	for (size_t k = 0; k < platter->n_files; k++)
+		if (is_segment(platter->files[k]->name) && !is_aside(platter->files[k]->name))
+			return;
+	sim_durable_wipe(disk->sim, disk->member); /* again for what a death in the middle of it has left */
+	if (member->incarnation == 0)
+		return;
+	sim_note(disk->sim, "%u gives its directory up", disk->member + 1);
+	disk->sim->counts.given_up++;
+	disk->tail_name[0] = '\0';
+	disk->set_aside = disk->damaged = false;
+	member->expendable = false;
+	member->incarnation = 0;
+	member->view = (struct sim_view){0};
+}
+
 /* The hooks of the check that nothing is promised before it is durable know files by their durable names. */
 static void sync_names(struct sim_disk *disk)
 {
@@ -171,8 +281,12 @@ static void sync_names(struct sim_disk *disk)
 	platter->changes = NULL;
 	platter->n_changes = platter->changes_capacity = 0;
 	platter_sync_directory(platter);
-	for (size_t k = 0; k < n; k++)
-		sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
+	for (size_t k = 0; k < n; k++) {
+		if (is_aside(changes[k].new_name))
+			note_set_aside(disk);
+		else if (!is_aside(changes[k].old_name))
+			sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
+	}
 	free(changes);
 }
 
@@ -190,11 +304,20 @@ static int execute_write(struct sim_disk *disk, const struct disk_job *job)
 	return 0;
 }
 
+/* No room, as far as the faults say, or because the disk is small. */
+static bool is_full(struct sim_disk *disk, uint64_t more)
+{
+	bool small = !disk->sim->calm && platter_bytes(&disk->platter) + more > disk->sim->plan.disk_bytes;
+	if (!small && disk->sim->now_us >= faults_of(disk)->full_until_us)
+		return false;
+	disk->excused = true;
+	return true;
+}
+
 static int execute_prepare(struct sim_disk *disk, const struct disk_job *job)
 {
-	if (disk->sim->now_us < faults_of(disk)->full_until_us) {
+	if (is_full(disk, job->size)) {
 		disk->sim->counts.files_refused++;
-		disk->excused = true;
 		return -ENOSPC;
 	}
 	(void)platter_create(&disk->platter, job->name, job->size);
@@ -202,17 +325,68 @@ static int execute_prepare(struct sim_disk *disk, const struct disk_job *job)
 	return 0;
 }
 
-static int execute_name(struct sim_disk *disk, const struct disk_job *job)
+/* NULL: the piece does not follow what is there, because the one before it found no room. */
+static struct platter_file *streamed_file(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (file == NULL && job->offset == 0)
+		file = platter_create(&disk->platter, job->name, 0);
+	return file != NULL && file->size >= job->offset ? file : NULL;
+}
+
+static int execute_stream(struct sim_disk *disk, const struct disk_job *job)
+{
+	bool full = is_full(disk, job->size);
+	struct platter_file *file = full && job->offset == 0 && platter_find(&disk->platter, job->name) == NULL &&
+						    sim_random_below(&disk->sim->random_disk, 2) == 0
+					    ? NULL
+					    : streamed_file(disk, job);
+	if (!full && file != NULL) {
+		stream(disk, file, job);
+		return 0;
+	}
+	disk->sim->counts.streams_refused++;
+	if (file != NULL)
+		platter_stream(file, job->offset, job->buf, sim_random_below(&disk->sim->random_disk, job->size));
+	return -ENOSPC;
+}
+
+/* Space may be found missing only now: file systems allocate late. */
+static int execute_sync(struct sim_disk *disk, const struct disk_job *job)
 {
 	struct platter_file *file = platter_find(&disk->platter, job->name);
 	if (file == NULL)
 		return -ENOENT;
+	if (is_full(disk, 0) && sim_random_below(&disk->sim->random_disk, 4) == 0) {
+		disk->sim->counts.streams_refused++;
+		platter_fail_sync(file, &disk->sim->random_disk);
+		return -ENOSPC;
+	}
+	platter_sync(file);
+	return 0;
+}
+
+static int execute_name(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct platter_file *file = platter_find(&disk->platter, job->name);
+	if (file == NULL && job->type == DISK_JOB_RENAME)
+		return -ENOENT;
+	if (file == NULL)
+		return 0;
 	if (job->type == DISK_JOB_RENAME)
 		platter_rename(&disk->platter, file, job->new_name);
 	else
 		platter_remove(&disk->platter, file);
 	sync_names(disk);
 	return 0;
+}
+
+/* Any beginning of the piece. */
+static void stream_part(struct sim_disk *disk, const struct disk_job *job)
+{
+	struct platter_file *file = streamed_file(disk, job);
+	if (file != NULL)
+		platter_stream(file, job->offset, job->buf, sim_random_below(&disk->sim->random_disk, job->size + 1));
 }
 
 /* The job fails: nothing of it, or a part, or all of it was done, and none of it is certain. */
@@ -231,6 +405,10 @@ static int fail(struct sim_disk *disk, const struct disk_job *job)
 		platter_write(file, job->offset, job->buf, job->size, PLATTER_UNSYNCED, random);
 	else if (job->type == DISK_JOB_WRITE && file != NULL)
 		platter_tear(file, job->offset, job->buf, job->size, random);
+	else if (job->type == DISK_JOB_STREAM)
+		stream_part(disk, job);
+	else if (job->type == DISK_JOB_SYNC && file != NULL)
+		platter_fail_sync(file, random);
 	else if (job->type == DISK_JOB_RENAME && file != NULL && in_sync)
 		platter_rename(&disk->platter, file, job->new_name);
 	else if (job->type == DISK_JOB_REMOVE && file != NULL && in_sync)
@@ -260,8 +438,14 @@ static int execute(struct sim_disk *disk, const struct disk_job *job)
 	case DISK_JOB_REMOVE:
 		r = execute_name(disk, job);
 		break;
+	case DISK_JOB_STREAM:
+		r = execute_stream(disk, job);
+		break;
+	case DISK_JOB_SYNC:
+		r = execute_sync(disk, job);
+		break;
 	}
-	if (r < 0 && !(job->type == DISK_JOB_PREPARE && r == -ENOSPC))
+	if (r < 0 && r != -ENOSPC)
 		disk->error = r;
 	return r;
 }
@@ -312,6 +496,13 @@ static void interrupt(struct sim_disk *disk, const struct disk_job *job, enum si
 		interrupt_write(disk, job, how);
 		return;
 	}
+	if (job->type == DISK_JOB_STREAM) {
+		stream_part(disk, job);
+		disk->sim->counts.streams_interrupted++;
+		return;
+	}
+	if (job->type == DISK_JOB_SYNC)
+		return; /* a power cut draws what of it was done */
 	disk->sim->counts.names_interrupted++;
 	if (job->type == DISK_JOB_PREPARE)
 		interrupt_prepare(disk, job);
@@ -411,7 +602,11 @@ static uint64_t disk_duration_us(struct sim_disk *disk)
 {
 	struct sim *sim = disk->sim;
 	const struct sim_plan *plan = &sim->plan;
-	uint64_t duration = plan->sync_min_us + sim_random_below(&sim->random_disk, plan->sync_spread_us + 1);
+	uint64_t duration = plan->sync_min_us;
+	if (!sim->even)
+		duration += sim_random_below(&sim->random_disk, plan->sync_spread_us + 1);
+	if (sim->now_us < faults_of(disk)->slow_until_us)
+		duration += faults_of(disk)->slow_us;
 	if (!sim->calm && sim_random_chance(&sim->random_disk, plan->stall)) {
 		duration = 1000000 + sim_random_below(&sim->random_disk, 2000000);
 		sim->counts.disk_stalls++;
@@ -562,6 +757,21 @@ void sim_platter_free(struct disk *base)
 	free(disk);
 }
 
+/* Operators delete what members have set aside. */
+static void tidy_up(struct sim_disk *disk)
+{
+	struct platter *platter = &disk->platter;
+	bool any = false;
+	for (size_t k = 0; k < platter->n_files; k++) {
+		if (!is_aside(platter->files[k]->name))
+			continue;
+		platter_remove(platter, platter->files[k]);
+		any = true;
+	}
+	if (any)
+		sync_names(disk);
+}
+
 struct disk *sim_platter_open(struct disk *base)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
@@ -569,5 +779,7 @@ struct disk *sim_platter_open(struct disk *base)
 	memset(disk->lane_free_us, 0, sizeof disk->lane_free_us);
 	disk->error = 0;
 	disk->excused = false;
+	disk->set_aside = false;
+	tidy_up(disk);
 	return base;
 }

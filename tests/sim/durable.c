@@ -17,30 +17,63 @@
 
 static bool parse_segment(const char *name, uint64_t *ret_sequence)
 {
-	return sscanf(name, "segment-%16" SCNx64, ret_sequence) == 1;
+	return strlen(name) == strlen("segment-0000000000000000") &&
+	       sscanf(name, "segment-%16" SCNx64, ret_sequence) == 1;
 }
 
 /* One step of the log -------------------------------------------------------------------------------------- */
 
-/* Where a shadow is built: the platters' bits of the entries follow when it is complete. */
+/* Where a shadow is built. */
 struct builder {
 	struct sim *sim;
 	unsigned member;
 	struct sim_shadow *shadow;
+	bool live; /* the member is at work, this is no look at what is left of it */
 	char where[32];
 };
 
-static struct builder builder_of(struct sim *sim, unsigned member, struct sim_shadow *shadow)
+static struct builder builder_of(struct sim *sim, unsigned member, struct sim_shadow *shadow, bool live)
 {
-	struct builder builder = {.sim = sim, .member = member, .shadow = shadow};
+	struct builder builder = {.sim = sim, .member = member, .shadow = shadow, .live = live};
 	(void)snprintf(builder.where, sizeof builder.where, "platter of member %u", member + 1);
 	return builder;
 }
 
 static bool cut_fits(const struct builder *builder, uint64_t index, uint64_t term)
 {
+	const struct sim_checks *checks = builder->sim->checks;
 	const struct sim_log *log = &builder->shadow->log;
-	return index <= log->last && builder->sim->checks->entries[sim_log_at(log, index)].term == term;
+	return index <= log->last && sim_entry(checks, sim_log_at(checks, log, index))->term == term;
+}
+
+/* What the log was is gone; what it becomes rests on a snapshot. False: there is no such committed entry. */
+static bool begin_anew(const struct builder *builder, uint64_t index, uint64_t term)
+{
+	struct sim *sim = builder->sim;
+	struct sim_shadow *shadow = builder->shadow;
+	uint32_t entry = sim_check_committed_at(sim->checks, index);
+	if (entry == 0 || sim_entry(sim->checks, entry)->term != term)
+		return false;
+	if (builder->live && sim_snapshot_find(shadow, index) == NULL)
+		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 " without a snapshot of it",
+			 builder->member + 1, index);
+	sim_log_begin(&shadow->log, index);
+	sim_log_begin(&shadow->written, 0);
+	shadow->rests_on_snapshot = false;
+	for (uint64_t k = 0; k < shadow->n_segments; k++)
+		shadow->segments[k].needed = false;
+	return true;
+}
+
+/* The oldest segment that is left: what came before it is known from the entry that it follows. */
+static bool begin_log(const struct builder *builder, uint64_t index, uint64_t term)
+{
+	const struct sim_checks *checks = builder->sim->checks;
+	uint32_t entry = index > 0 ? sim_entry_find(checks, index, term) : 0;
+	if (index > 0 && entry == 0)
+		return false;
+	sim_log_lead_to(checks, &builder->shadow->log, entry);
+	return true;
 }
 
 /* False: this is no header that continues the log. */
@@ -49,21 +82,45 @@ static bool open_segment(const struct builder *builder, const uint8_t *bytes, ui
 	struct sim_shadow *shadow = builder->shadow;
 	struct format_segment segment;
 	uint64_t checksum = 0;
+	bool first = shadow->sequence == 0;
 	if (format_segment_decode(bytes, size, &segment, &checksum) != FORMAT_OK)
 		return false;
-	if (shadow->sequence > 0 &&
-	    (segment.sequence != shadow->sequence + 1 || segment.prev_flush != shadow->flush ||
-	     segment.prev_checksum != shadow->checksum || !cut_fits(builder, segment.base_index, segment.base_term)))
+	if (!first && (segment.sequence != shadow->sequence + 1 || segment.prev_flush != shadow->flush ||
+		       segment.prev_checksum != shadow->checksum))
 		return false;
+	if (segment.reset && !begin_anew(builder, segment.base_index, segment.base_term))
+		return false;
+	if (!segment.reset && first && !begin_log(builder, segment.base_index, segment.base_term))
+		return false;
+	if (!cut_fits(builder, segment.base_index, segment.base_term))
+		return false;
+	sim_log_cut(&shadow->log, segment.base_index);
+	if (first)
+		shadow->flush = segment.prev_flush;
 	shadow->identity = segment.identity;
 	shadow->sequence = segment.sequence;
 	shadow->offset = FORMAT_HEADER_SIZE;
 	shadow->checksum = checksum;
 	shadow->term = segment.term;
 	shadow->vote = segment.vote;
-	if (segment.base_index < shadow->log.last)
-		shadow->log.last = segment.base_index;
+	sim_segment_add(shadow, segment.sequence, segment.base_index);
 	return true;
+}
+
+static void add_entries(const struct builder *builder, const struct format_record *record, const uint8_t *bytes)
+{
+	const struct sim_checks *checks = builder->sim->checks;
+	struct sim_log *log = &builder->shadow->log;
+	const uint8_t *at = bytes + FORMAT_RECORD_HEADER_SIZE;
+	size_t left = record->entry_bytes;
+	for (uint32_t k = 0; k < record->n_entries; k++) {
+		struct raft_entry entry;
+		size_t n = format_entry_decode(at, left, &entry);
+		raft_assert(n > 0);
+		sim_log_push(log, sim_entry_note(builder->sim, sim_log_last(checks, log), &entry, builder->where));
+		at += n;
+		left -= n;
+	}
 }
 
 /* The bytes begin where the next record would. False: there is none that is valid and continues the log. */
@@ -74,20 +131,17 @@ static bool add_record(const struct builder *builder, const uint8_t *bytes, uint
 	uint64_t seed = format_seed(&shadow->identity, shadow->sequence, shadow->offset);
 	if (format_record_decode(bytes, size, seed, &record) != FORMAT_OK || record.length > size ||
 	    !format_record_verify(&record, seed, bytes) || record.flush != shadow->flush + 1 ||
-	    record.prev_checksum != shadow->checksum || !cut_fits(builder, record.prev_index, record.prev_term))
+	    record.prev_checksum != shadow->checksum)
 		return false;
-	shadow->log.last = record.prev_index;
-	const uint8_t *at = bytes + FORMAT_RECORD_HEADER_SIZE;
-	size_t left = record.entry_bytes;
-	for (uint32_t k = 0; k < record.n_entries; k++) {
-		struct raft_entry entry;
-		size_t n = format_entry_decode(at, left, &entry);
-		raft_assert(n > 0);
-		sim_log_push(&shadow->log, sim_entry_note(builder->sim, sim_log_at(&shadow->log, shadow->log.last),
-							  &entry, builder->where));
-		at += n;
-		left -= n;
-	}
+	if (record.reset && !begin_anew(builder, record.prev_index, record.prev_term))
+		return false;
+	if (!cut_fits(builder, record.prev_index, record.prev_term))
+		return false;
+	sim_log_cut(&shadow->log, record.prev_index);
+	struct sim_segment *segment = &shadow->segments[shadow->n_segments - 1];
+	if ((record.prev_index > 0 || record.n_entries > 0) && record.prev_index < segment->lowest)
+		segment->lowest = record.prev_index;
+	add_entries(builder, &record, bytes);
 	shadow->term = record.term;
 	shadow->vote = record.vote;
 	shadow->flush = record.flush;
@@ -104,24 +158,28 @@ struct segment_file {
 	uint64_t size;
 };
 
-struct segment_files {
-	struct segment_file *files;
+struct found_files {
+	const struct builder *builder;
+	struct segment_file *segments;
 	size_t n, capacity;
 };
 
 static void visit_file(void *arg, const char *name, const uint8_t *bytes, uint64_t size)
 {
-	struct segment_files *files = arg;
-	uint64_t sequence;
-	if (!parse_segment(name, &sequence))
+	struct found_files *files = arg;
+	const struct builder *builder = files->builder;
+	uint64_t number;
+	if (sim_snapshot_parse_name(name, &number))
+		sim_snapshot_add(builder->sim, builder->member, builder->shadow, number, bytes, size);
+	if (!parse_segment(name, &number))
 		return;
 	raft_assert(files->n < SEGMENTS_MAX);
 	if (files->n == files->capacity) {
 		files->capacity = files->capacity * 2 + 8;
-		files->files = reallocarray(files->files, files->capacity, sizeof *files->files);
-		raft_assert(files->files != NULL);
+		files->segments = reallocarray(files->segments, files->capacity, sizeof *files->segments);
+		raft_assert(files->segments != NULL);
 	}
-	files->files[files->n++] = (struct segment_file){sequence, bytes, size};
+	files->segments[files->n++] = (struct segment_file){number, bytes, size};
 }
 
 static int compare_files(const void *a, const void *b)
@@ -132,58 +190,87 @@ static int compare_files(const void *a, const void *b)
 
 static void build(const struct builder *builder)
 {
-	struct segment_files files = {0};
+	struct found_files files = {.builder = builder};
 	bool whole = true;
 	sim_platter_each(builder->sim->members[builder->member].disk_files, visit_file, &files);
 	if (files.n > 0)
-		qsort(files.files, files.n, sizeof *files.files, compare_files);
+		qsort(files.segments, files.n, sizeof *files.segments, compare_files);
 	for (size_t k = 0; k < files.n && whole; k++) {
-		const struct segment_file *file = &files.files[k];
+		const struct segment_file *file = &files.segments[k];
 		whole = open_segment(builder, file->bytes, file->size);
 		while (whole &&
 		       add_record(builder, file->bytes + builder->shadow->offset, file->size - builder->shadow->offset))
 			continue;
 	}
-	free(files.files);
+	free(files.segments);
 }
 
-/* The entries' bits ---------------------------------------------------------------------------------------- */
-
-/* Entries above `same`, which both logs share, are no longer, or from now on, on the platter. */
-static void mark(struct sim *sim, unsigned member, const struct sim_log *log, uint64_t same, bool held)
+void sim_durable_free(struct sim_shadow *shadow)
 {
-	struct sim_checks *checks = sim->checks;
-	for (uint64_t index = same + 1; index <= log->last; index++) {
-		uint32_t *platters = &checks->entries[log->entries[index]].platters;
-		*platters = held ? *platters | 1u << member : *platters & ~(1u << member);
-	}
-}
-
-static void replace(struct sim *sim, unsigned member, const struct sim_shadow *built)
-{
-	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
-	uint64_t same = built->log.last < shadow->log.last ? built->log.last : shadow->log.last;
-	while (same > 0 && built->log.entries[same] != shadow->log.entries[same])
-		same--;
-	mark(sim, member, &shadow->log, same, false);
-	mark(sim, member, &built->log, same, true);
 	free(shadow->log.entries);
-	*shadow = *built;
+	free(shadow->written.entries);
+	free(shadow->segments);
+	*shadow = (struct sim_shadow){0};
 }
 
-static void rebuild(struct sim *sim, unsigned member)
+static void swap_logs(struct sim_shadow *shadow)
 {
-	const struct sim_shadow *shadow = &sim->checks->members[member].shadow;
-	struct sim_shadow built = {0};
-	struct builder builder = builder_of(sim, member, &built);
-	build(&builder);
-	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence;
-	replace(sim, member, &built);
+	struct sim_log log = shadow->log;
+	shadow->log = shadow->written;
+	shadow->written = log;
 }
 
+void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow)
+{
+	uint64_t index = sim_snapshot_newest(shadow);
+	if (shadow->rests_on_snapshot ||
+	    sim_log_at(checks, &shadow->log, index) == sim_check_committed_at(checks, index))
+		return;
+	swap_logs(shadow);
+	sim_log_begin(&shadow->log, index);
+	shadow->rests_on_snapshot = true;
+}
+
+void sim_durable_pass_over(struct sim_shadow *shadow)
+{
+	raft_assert(shadow->rests_on_snapshot);
+	shadow->rests_on_snapshot = false;
+	swap_logs(shadow);
+}
+
+/* What was cut in front is gone for good, so flushes are counted, not entries. */
 void sim_durable_restart(struct sim *sim, unsigned member)
 {
-	rebuild(sim, member);
+	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
+	struct sim_shadow built = {0};
+	struct builder builder = builder_of(sim, member, &built, false);
+	if (sim->checks->members[member].retired)
+		return;
+	build(&builder);
+	sim_durable_rest(sim->checks, &built);
+	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence ||
+		       sim_snapshot_newest(&built) < sim_snapshot_newest(shadow) ||
+		       (built.n_segments > 0 && built.segments[0].needed &&
+			built.segments[0].base > sim_snapshot_newest(&built));
+	sim_durable_free(shadow);
+	*shadow = built;
+}
+
+void sim_durable_wipe(struct sim *sim, unsigned member)
+{
+	struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &checks->members[member];
+	const struct sim_shadow *shadow = &watch->shadow;
+	checks->former =
+		sim_check_grow(checks->former, &checks->former_capacity, checks->n_former, sizeof *checks->former);
+	checks->former[checks->n_former++] = (struct sim_former){.member = member,
+								 .incarnation = shadow->identity.incarnation,
+								 .term = shadow->term,
+								 .vote = shadow->vote,
+								 .last = sim_log_last(checks, &shadow->log)};
+	sim_durable_free(&watch->shadow);
+	watch->retired = false;
+	watch->sent_term = watch->sent_vote_term = watch->sent_vote = 0;
 }
 
 /* From synced jobs ----------------------------------------------------------------------------------------- */
@@ -206,59 +293,109 @@ static bool is_rewrite(const struct sim_shadow *shadow, uint64_t sequence, uint6
 	       record.checksum == shadow->checksum && format_record_verify(&record, seed, buf);
 }
 
+/* What the platter holds before a job. A record cuts and adds in one: what it cuts and adds again was never gone. */
+struct before_job {
+	uint64_t term, vote;
+	uint64_t committed; /* of the entries that it holds */
+	uint64_t known;	    /* to the member */
+	bool rested;
+};
+
+/* What is written goes on from what is written, whatever a start would make of it. */
+static struct before_job begin_job(const struct sim *sim, unsigned member)
+{
+	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
+	struct before_job before = {.term = shadow->term, .vote = shadow->vote, .rested = shadow->rests_on_snapshot};
+	if (before.rested)
+		sim_durable_pass_over(shadow);
+	before.committed = sim_log_committed(sim->checks, &shadow->log);
+	before.known = sim->members[member].up ? sim->checks->members[member].before.commit : 0;
+	return before;
+}
+
+/* A member that was away may obey a leader of the past and cut what others have committed since; it has acknowledged none of that
+ * to the leader that committed it, so enough others hold it. What it knew to be committed it keeps. */
+static void end_job(struct sim *sim, unsigned member, struct before_job before)
+{
+	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
+	uint64_t committed = sim_log_committed(sim->checks, &shadow->log);
+	if (committed < before.committed)
+		sim_check_survives(sim, before.committed);
+	if (committed < before.committed && committed < before.known)
+		sim_fail(sim, "member %u removes committed entry %" PRIu64 " from its disk", member + 1, committed + 1);
+	if (shadow->term < before.term ||
+	    (shadow->term == before.term && before.vote != 0 && shadow->vote != before.vote))
+		sim_fail(sim, "member %u: hard state goes back on its disk, from term %" PRIu64 " to %" PRIu64,
+			 member + 1, before.term, shadow->term);
+	if (before.rested)
+		sim_durable_rest(sim->checks, shadow);
+}
+
 void sim_durable_write(struct sim *sim, unsigned member, const char *name, uint64_t offset, const uint8_t *buf,
 		       size_t size)
 {
-	struct sim_checks *checks = sim->checks;
-	struct sim_shadow *shadow = &checks->members[member].shadow;
+	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
 	uint64_t sequence = 0;
-	if (!parse_segment(name, &sequence) || is_rewrite(shadow, sequence, offset, buf, size))
+	if (sim->checks->members[member].retired || !parse_segment(name, &sequence) ||
+	    is_rewrite(shadow, sequence, offset, buf, size))
 		return;
 	if (sequence != shadow->sequence || offset != shadow->offset)
 		sim_fail(sim, "member %u writes to %s at %" PRIu64 ", its log ends in segment %" PRIu64 " at %" PRIu64,
 			 member + 1, name, offset, shadow->sequence, shadow->offset);
-	uint64_t last = shadow->log.last, term = shadow->term, vote = shadow->vote;
-	struct format_record record;
-	uint64_t seed = format_seed(&shadow->identity, sequence, offset);
-	if (format_record_decode(buf, size, seed, &record) != FORMAT_OK)
-		sim_fail(sim, "member %u writes no record to %s at %" PRIu64, member + 1, name, offset);
-	/* What the record cuts leaves the platter before what it adds arrives. */
-	if (record.prev_index < last) {
-		mark(sim, member, &shadow->log, record.prev_index, false);
-		if (record.prev_index < checks->committed_last &&
-		    checks->committed[record.prev_index + 1].entry == shadow->log.entries[record.prev_index + 1])
-			sim_fail(sim, "member %u removes committed entry %" PRIu64 " from its disk", member + 1,
-				 record.prev_index + 1);
-	}
-	struct builder builder = builder_of(sim, member, shadow);
+	struct builder builder = builder_of(sim, member, shadow, true);
+	struct before_job before = begin_job(sim, member);
 	if (!add_record(&builder, buf, size))
-		sim_fail(sim, "member %u writes a record to %s at %" PRIu64 " that does not continue its log",
-			 member + 1, name, offset);
-	mark(sim, member, &shadow->log, record.prev_index, true);
-	if (shadow->term < term || (shadow->term == term && vote != 0 && shadow->vote != vote))
-		sim_fail(sim, "member %u: hard state goes back on its disk, from term %" PRIu64 " to %" PRIu64,
-			 member + 1, term, shadow->term);
+		sim_fail(sim, "member %u writes to %s at %" PRIu64 " what does not continue its log", member + 1, name,
+			 offset);
+	end_job(sim, member, before);
 }
+
+struct named_file {
+	const char *name;
+	const uint8_t *bytes;
+	uint64_t size;
+};
 
 static void visit_named(void *arg, const char *name, const uint8_t *bytes, uint64_t size)
 {
-	struct segment_file *wanted = arg;
-	uint64_t sequence;
-	if (parse_segment(name, &sequence) && sequence == wanted->sequence)
-		*wanted = (struct segment_file){sequence, bytes, size};
+	struct named_file *wanted = arg;
+	if (strcmp(name, wanted->name) == 0)
+		*wanted = (struct named_file){wanted->name, bytes, size};
+}
+
+static struct named_file find_file(struct sim *sim, unsigned member, const char *name)
+{
+	struct named_file file = {.name = name};
+	sim_platter_each(sim->members[member].disk_files, visit_named, &file);
+	return file;
+}
+
+static void begin_segment(struct sim *sim, unsigned member, const char *name)
+{
+	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
+	struct named_file file = find_file(sim, member, name);
+	struct builder builder = builder_of(sim, member, shadow, true);
+	struct before_job before = begin_job(sim, member);
+	if (file.bytes == NULL || !open_segment(&builder, file.bytes, file.size))
+		sim_fail(sim, "member %u begins %s, which does not continue its log", member + 1, name);
+	end_job(sim, member, before);
 }
 
 void sim_durable_rename(struct sim *sim, unsigned member, const char *name, const char *new_name)
 {
 	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
-	struct segment_file file = {0};
-	uint64_t before = shadow->log.last;
-	if (strcmp(name, new_name) == 0 || !parse_segment(new_name, &file.sequence))
+	uint64_t number;
+	if (strcmp(name, new_name) == 0 || sim->checks->members[member].retired)
 		return;
-	sim_platter_each(sim->members[member].disk_files, visit_named, &file);
-	struct builder builder = builder_of(sim, member, shadow);
-	if (file.bytes == NULL || !open_segment(&builder, file.bytes, file.size))
-		sim_fail(sim, "member %u begins %s, which does not continue its log", member + 1, new_name);
-	for (uint64_t index = shadow->log.last + 1; index <= before; index++)
-		sim->checks->entries[shadow->log.entries[index]].platters &= ~(1u << member);
+	if (parse_segment(name, &number))
+		sim_segment_remove(sim, member, shadow, number);
+	if (sim_snapshot_parse_name(name, &number))
+		sim_snapshot_remove(sim, member, shadow, number);
+	if (parse_segment(new_name, &number))
+		begin_segment(sim, member, new_name);
+	if (sim_snapshot_parse_name(new_name, &number)) {
+		struct named_file file = find_file(sim, member, new_name);
+		raft_assert(file.bytes != NULL);
+		sim_snapshot_add(sim, member, shadow, number, file.bytes, file.size);
+	}
 }

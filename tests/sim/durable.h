@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 struct sim;
+struct sim_checks;
+struct sim_shadow;
 
 /* The job is on the platter. size bytes of buf at offset of the file. */
 void sim_durable_write(struct sim *sim, unsigned member, const char *name, uint64_t offset, const uint8_t *buf,
@@ -16,6 +18,14 @@ void sim_durable_write(struct sim *sim, unsigned member, const char *name, uint6
 void sim_durable_rename(struct sim *sim, unsigned member, const char *name, const char *new_name);
 /* Anything may have changed. Records that were synced must still be there if the member is to start again. */
 void sim_durable_restart(struct sim *sim, unsigned member);
+
+/* The directory is emptied: what comes back is another one. */
+void sim_durable_wipe(struct sim *sim, unsigned member);
+/* As a start would: behind the newest snapshot if what is written does not lead to it. */
+void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow);
+/* The newest snapshot cannot be read: what is left is the log. */
+void sim_durable_pass_over(struct sim_shadow *shadow);
+void sim_durable_free(struct sim_shadow *shadow);
 
 /* check_frame.c: a frame that a member sends, before the network does anything to it: what it promises is on the platter. */
 void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t *frame, size_t len);

@@ -2,7 +2,7 @@
  * What each kind of fault does. A fault makes its choices from its own numbers and the state of the world, never from a
  * shared generator, so that leaving one fault out changes the others little. By convention a says which, b how, c how long.
  */
-#include "sim.h"
+#include "fault_steps.h"
 
 #include "daemon/assert.h"
 
@@ -17,9 +17,11 @@
 /* What an event means: its `len`. Its `number` is what it is about. */
 enum later {
 	LATER_RESTART, /* the member starts again */
+	LATER_REMOVE,  /* the member is to be removed from the cluster */
 	LATER_RESUME,  /* the member's pause ends */
 	LATER_CUT,     /* the links in number are cut … */
 	LATER_HEAL,    /* … and open again */
+	LATER_STEP,    /* of a fault in several steps */
 };
 
 static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned member, uint64_t number)
@@ -32,6 +34,11 @@ static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned 
 					.life = sim->members[member].life});
 }
 
+void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
+{
+	later(sim, delay_us, LATER_STEP, member, number);
+}
+
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us)
 {
 	later(sim, delay_us, LATER_RESTART, member, 0);
@@ -39,13 +46,37 @@ void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us)
 
 /* Choices ----------------------------------------------------------------------------------------------- */
 
+/* There is a machine, and a member that may run on it. */
+static bool is_present(const struct sim *sim, unsigned member)
+{
+	return !sim->members[member].absent && (!sim->members[member].removed || sim->members[member].up);
+}
+
+/* One of those whose bit is set; sim_members() when there is none. */
+static unsigned any_of(const struct sim *sim, uint64_t members, uint64_t number)
+{
+	unsigned n = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		n += (unsigned)((members >> k) & 1);
+	uint64_t skip = n > 0 ? number % n : 0;
+	unsigned k = 0;
+	while (k < sim_members(sim) && (((members >> k) & 1) == 0 || skip-- > 0))
+		k++;
+	return k;
+}
+
 static unsigned which(const struct sim *sim, const struct sim_fault *fault)
 {
-	return (unsigned)(fault->a % sim->plan.members);
+	uint64_t present = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (is_present(sim, k))
+			present |= (uint64_t)1 << k;
+	unsigned member = any_of(sim, present, fault->a);
+	return member < sim_members(sim) ? member : 0;
 }
 
 /* Each magnitude between low and high is as likely as the others. */
-static uint64_t span(uint64_t number, uint64_t low, uint64_t high)
+uint64_t sim_fault_span(uint64_t number, uint64_t low, uint64_t high)
 {
 	struct sim_random random = {number};
 	uint64_t wide = high;
@@ -56,17 +87,17 @@ static uint64_t span(uint64_t number, uint64_t low, uint64_t high)
 
 static uint64_t down_time(uint64_t number)
 {
-	return span(number, MILLISECOND, 5 * SECOND);
+	return sim_fault_span(number, MILLISECOND, 5 * SECOND);
 }
 
-/* The leader of the newest term; members when there is none. */
-static unsigned leader_of(const struct sim *sim)
+/* The leader of the newest term; sim_members() when there is none. */
+unsigned sim_fault_leader(const struct sim *sim)
 {
-	unsigned leader = (unsigned)sim->plan.members;
+	unsigned leader = sim_members(sim);
 	uint64_t term = 0;
-	for (unsigned k = 0; k < sim->plan.members; k++) {
+	for (unsigned k = 0; k < sim_members(sim); k++) {
 		struct replicator_status status;
-		if (!sim->members[k].up)
+		if (!sim->members[k].up || sim->members[k].paused)
 			continue;
 		replica_get_status(sim->members[k].replica, &status);
 		if (status.role != RAFT_LEADER || status.term <= term)
@@ -77,18 +108,52 @@ static unsigned leader_of(const struct sim *sim)
 	return leader;
 }
 
-/* Faults that cost a member its data, or the run the member, never hit more than a minority. */
+/* How much loss the cluster bears ----------------------------------------------------------------------- */
+
+/* The directory that the configuration counts on is not there any more, or may be damaged. */
+static bool is_gone(const struct sim *sim, const struct sim_view *view, unsigned number)
+{
+	const struct sim_member *member = &sim->members[number];
+	uint64_t incarnation = view->incarnations[number];
+	return member->expendable || member->lost || (incarnation != 0 && member->incarnation != incarnation);
+}
+
+/*
+ * A majority of the voters keeps its data, although member `lost` loses its own and member `removed` leaves: then every
+ * committed entry is still held by one of them, and they can elect a leader, which gives the others their place back. Members
+ * that join may become voters any time: those of them that may be damaged count as if they were.
+ */
+static bool view_bears(const struct sim *sim, const struct sim_view *view, unsigned lost, unsigned removed)
+{
+	unsigned voters = 0, gone = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		bool voter = ((view->voters >> k) & 1) != 0;
+		bool is_member = ((view->members >> k) & 1) != 0 && k != removed;
+		bool without = is_member && (k == lost || is_gone(sim, view, k));
+		voters += is_member && (voter || without);
+		gone += without;
+	}
+	return voters > 0 && gone <= (voters - 1) / 2;
+}
+
+/* Whatever configuration will turn out to be in force: the one that is committed, or any that follows in some log. */
+static bool cluster_bears(const struct sim *sim, unsigned lost, unsigned removed)
+{
+	if (sim->committed.index == 0 || !view_bears(sim, &sim->committed, lost, removed))
+		return false;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (sim->members[k].view.index > sim->committed.index &&
+		    !view_bears(sim, &sim->members[k].view, lost, removed))
+			return false;
+	return true;
+}
+
+#define NOBODY SIM_MEMBERS_MAX
+
+/* Faults that may cost a member its data never hit so many that a majority is gone. */
 static bool may_lose(struct sim *sim, unsigned member)
 {
-	unsigned expendable = 0;
-	for (unsigned k = 0; k < sim->plan.members; k++)
-		expendable += sim->members[k].expendable;
-	if (sim->members[member].lost)
-		return false;
-	if (!sim->members[member].expendable && expendable >= (sim->plan.members - 1) / 2)
-		return false;
-	sim->members[member].expendable = true;
-	return true;
+	return sim->founded && is_present(sim, member) && cluster_bears(sim, member, NOBODY);
 }
 
 /* Members ----------------------------------------------------------------------------------------------- */
@@ -101,7 +166,7 @@ static int crash(struct sim *sim, unsigned member, enum sim_crash how, uint64_t 
 		return 1;
 	}
 	/* The machine of a dead process goes down, too: what it left in the page cache is lost. */
-	if (how == SIM_KILL || sim->members[member].lost)
+	if (how == SIM_KILL || sim->members[member].lost || !is_present(sim, member))
 		return 0;
 	sim_platter_crash(sim->members[member].disk_files, how);
 	sim_clock_reset(sim, member);
@@ -123,7 +188,7 @@ static int fault_power_cut(struct sim *sim, const struct sim_fault *fault)
 static int fault_power_cut_many(struct sim *sim, const struct sim_fault *fault)
 {
 	struct sim_random random = {fault->c};
-	uint64_t n = sim->plan.members;
+	uint64_t n = sim_members(sim);
 	uint64_t spared = fault->b % 2 == 0 ? 0 : fault->b / 2 % (n - n / 2);
 	int any = 0;
 	for (unsigned k = 0; k < n; k++) {
@@ -144,7 +209,7 @@ static int fault_crash_within(struct sim *sim, const struct sim_fault *fault)
 	member->doom = (struct sim_doom){.armed = true,
 					 .in_recovery = member->doom.in_recovery,
 					 .how = fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
-					 .operations_left = span(fault->b, 0, 200),
+					 .operations_left = sim_fault_span(fault->b, 0, 200),
 					 .down_us = down_time(fault->c)};
 	return 1;
 }
@@ -166,7 +231,7 @@ static int fault_crash_in_recovery(struct sim *sim, const struct sim_fault *faul
 static int fault_long_absence(struct sim *sim, const struct sim_fault *fault)
 {
 	return crash(sim, which(sim, fault), fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
-		     span(fault->c, 10 * SECOND, 180 * SECOND));
+		     sim_fault_span(fault->c, 10 * SECOND, 180 * SECOND));
 }
 
 static int fault_pause(struct sim *sim, const struct sim_fault *fault)
@@ -176,24 +241,24 @@ static int fault_pause(struct sim *sim, const struct sim_fault *fault)
 		return 0;
 	sim_note(sim, "%u pauses", member + 1);
 	sim->members[member].paused = true;
-	later(sim, span(fault->c, MILLISECOND, 10 * SECOND), LATER_RESUME, member, 0);
+	later(sim, sim_fault_span(fault->c, MILLISECOND, 10 * SECOND), LATER_RESUME, member, 0);
 	return 1;
 }
 
 static int fault_slow(struct sim *sim, const struct sim_fault *fault)
 {
 	struct sim_member *member = &sim->members[which(sim, fault)];
-	member->slow_us = span(fault->b, 100, 30 * MILLISECOND);
-	member->slow_until_us = sim->now_us + span(fault->c, 100 * MILLISECOND, 10 * SECOND);
+	member->slow_us = sim_fault_span(fault->b, 100, 30 * MILLISECOND);
+	member->slow_until_us = sim->now_us + sim_fault_span(fault->c, 100 * MILLISECOND, 10 * SECOND);
 	return 1;
 }
 
 static int fault_transfer(struct sim *sim, const struct sim_fault *fault)
 {
-	unsigned member = fault->c % 2 == 0 ? leader_of(sim) : which(sim, fault);
-	if (member == sim->plan.members || !sim->members[member].up || sim->members[member].paused)
+	unsigned member = fault->c % 2 == 0 ? sim_fault_leader(sim) : which(sim, fault);
+	if (member == sim_members(sim) || !sim->members[member].up || sim->members[member].paused)
 		return 0;
-	sim_member_transfer(sim, member, fault->b % (sim->plan.members + 1));
+	sim_member_transfer(sim, member, fault->b % (sim_members(sim) + 1));
 	return 1;
 }
 
@@ -211,7 +276,7 @@ static int fault_drift(struct sim *sim, const struct sim_fault *fault)
 /* To seconds or hours before or behind the true time. */
 static int fault_wall_jump(struct sim *sim, const struct sim_fault *fault)
 {
-	int64_t offset_ms = (int64_t)span(fault->c, 100, 24u * 3600u * 1000u);
+	int64_t offset_ms = (int64_t)sim_fault_span(fault->c, 100, 24u * 3600u * 1000u);
 	struct sim_member *member = &sim->members[which(sim, fault)];
 	member->clock.wall_offset_ms = fault->b % 2 == 0 ? offset_ms : -offset_ms;
 	return 1;
@@ -221,13 +286,13 @@ static int fault_wall_jump(struct sim *sim, const struct sim_fault *fault)
 static int fault_leap(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned member = which(sim, fault);
-	sim_clock_set(sim, member, sim->members[member].clock.drift_ppm, span(fault->c, 10 * MILLISECOND, 60 * SECOND));
+	sim_clock_set(sim, member, sim->members[member].clock.drift_ppm, sim_fault_span(fault->c, 10 * MILLISECOND, 60 * SECOND));
 	return 1;
 }
 
 /* Network ----------------------------------------------------------------------------------------------- */
 
-static void cut_for(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us)
+void sim_fault_cut(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us)
 {
 	if (delay_us == 0)
 		sim_network_cut(sim, links, true);
@@ -240,15 +305,15 @@ static void cut_for(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t
 static uint64_t links_between(const struct sim *sim, uint64_t from, uint64_t to)
 {
 	uint64_t links = 0;
-	for (unsigned a = 0; a < sim->plan.members; a++)
-		for (unsigned b = 0; b < sim->plan.members; b++)
+	for (unsigned a = 0; a < sim_members(sim); a++)
+		for (unsigned b = 0; b < sim_members(sim); b++)
 			if (a != b && ((from >> a) & 1) != 0 && ((to >> b) & 1) != 0)
 				links |= SIM_LINK_BIT(a, b);
 	return links;
 }
 
 /* 0: from one side to the other, 1: back, else both. */
-static uint64_t links_across(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction)
+uint64_t sim_fault_links(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction)
 {
 	uint64_t links = direction == 1 ? 0 : links_between(sim, one, other);
 	return direction == 0 ? links : links | links_between(sim, other, one);
@@ -256,14 +321,14 @@ static uint64_t links_across(const struct sim *sim, uint64_t one, uint64_t other
 
 static uint64_t cut_span(uint64_t number)
 {
-	return span(number, 20 * MILLISECOND, 8 * SECOND);
+	return sim_fault_span(number, 20 * MILLISECOND, 8 * SECOND);
 }
 
 static int fault_partition(struct sim *sim, const struct sim_fault *fault)
 {
-	uint64_t links = links_across(sim, fault->a, ~fault->a, fault->b % 4);
+	uint64_t links = sim_fault_links(sim, fault->a, ~fault->a, fault->b % 4);
 	sim_note(sim, "partition %llx", (unsigned long long)links);
-	cut_for(sim, links, 0, cut_span(fault->c));
+	sim_fault_cut(sim, links, 0, cut_span(fault->c));
 	return links != 0;
 }
 
@@ -271,10 +336,10 @@ static int fault_partition(struct sim *sim, const struct sim_fault *fault)
 static int fault_links(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned from = which(sim, fault);
-	unsigned to = (unsigned)(fault->b / 4 % sim->plan.members);
+	unsigned to = (unsigned)(fault->b / 4 % sim_members(sim));
 	uint64_t links = fault->b % 2 == 0 ? SIM_LINK_BIT(from, to) : links_between(sim, ~0u, ~0u) & fault->b / 4;
 	sim_note(sim, "links %llx are cut", (unsigned long long)links);
-	cut_for(sim, links, 0, cut_span(fault->c));
+	sim_fault_cut(sim, links, 0, cut_span(fault->c));
 	return links != 0;
 }
 
@@ -282,10 +347,10 @@ static int fault_links(struct sim *sim, const struct sim_fault *fault)
 static int fault_bridge(struct sim *sim, const struct sim_fault *fault)
 {
 	uint64_t bridge = (uint64_t)1 << which(sim, fault);
-	uint64_t links = links_across(sim, fault->b & ~bridge, ~fault->b & ~bridge, 2);
+	uint64_t links = sim_fault_links(sim, fault->b & ~bridge, ~fault->b & ~bridge, 2);
 	sim_note(sim, "only %u joins the two sides: links %llx are cut", which(sim, fault) + 1,
 		 (unsigned long long)links);
-	cut_for(sim, links, 0, cut_span(fault->c));
+	sim_fault_cut(sim, links, 0, cut_span(fault->c));
 	return links != 0;
 }
 
@@ -295,11 +360,11 @@ static int fault_flapping(struct sim *sim, const struct sim_fault *fault)
 	struct sim_random random = {fault->b};
 	uint64_t member = (uint64_t)1 << which(sim, fault);
 	uint64_t peers = sim_random_below(&random, 2) == 0 ? ~member : sim_random_u64(&random);
-	uint64_t links = links_across(sim, member, peers & ~member, sim_random_below(&random, 3));
-	uint64_t end_us = span(fault->c, 500 * MILLISECOND, 8 * SECOND);
+	uint64_t links = sim_fault_links(sim, member, peers & ~member, sim_random_below(&random, 3));
+	uint64_t end_us = sim_fault_span(fault->c, 500 * MILLISECOND, 8 * SECOND);
 	for (uint64_t at = 0; at < end_us;) {
 		uint64_t closed_us = 10 * MILLISECOND + sim_random_below(&random, 290 * MILLISECOND);
-		cut_for(sim, links, at, closed_us);
+		sim_fault_cut(sim, links, at, closed_us);
 		at += closed_us + 10 * MILLISECOND + sim_random_below(&random, 290 * MILLISECOND);
 	}
 	return links != 0;
@@ -308,13 +373,13 @@ static int fault_flapping(struct sim *sim, const struct sim_fault *fault)
 /* The leader hears but is not heard, is heard but does not hear, or neither; by all, or by some. */
 static int fault_isolate_leader(struct sim *sim, const struct sim_fault *fault)
 {
-	unsigned leader = leader_of(sim);
-	if (leader == sim->plan.members)
+	unsigned leader = sim_fault_leader(sim);
+	if (leader == sim_members(sim))
 		return 0;
 	uint64_t peers = fault->a % 3 == 0 ? fault->a / 3 : ~0u;
-	uint64_t links = links_across(sim, (uint64_t)1 << leader, peers, fault->b % 3);
+	uint64_t links = sim_fault_links(sim, (uint64_t)1 << leader, peers, fault->b % 3);
 	sim_note(sim, "leader %u is isolated: links %llx are cut", leader + 1, (unsigned long long)links);
-	cut_for(sim, links, 0, cut_span(fault->c));
+	sim_fault_cut(sim, links, 0, cut_span(fault->c));
 	return links != 0;
 }
 
@@ -322,16 +387,16 @@ static int fault_isolate_leader(struct sim *sim, const struct sim_fault *fault)
 static int fault_swizzle(struct sim *sim, const struct sim_fault *fault)
 {
 	struct sim_random random = {fault->b};
-	uint64_t step_us = span(fault->c, 5 * MILLISECOND, 500 * MILLISECOND);
+	uint64_t step_us = sim_fault_span(fault->c, 5 * MILLISECOND, 500 * MILLISECOND);
 	uint64_t longest_us = 0;
-	for (unsigned k = 0; k < sim->plan.members; k++) {
+	for (unsigned k = 0; k < sim_members(sim); k++) {
 		uint64_t member = (uint64_t)1 << k;
 		if (((fault->a >> k) & 1) == 0)
 			continue;
 		longest_us += step_us;
 		uint64_t delay_us = 1 + sim_random_below(&random, longest_us);
-		uint64_t more_us = sim_random_below(&random, step_us * sim->plan.members);
-		cut_for(sim, links_across(sim, member, ~member, 2), delay_us, step_us * sim->plan.members + more_us);
+		uint64_t more_us = sim_random_below(&random, step_us * sim_members(sim));
+		sim_fault_cut(sim, sim_fault_links(sim, member, ~member, 2), delay_us, step_us * sim_members(sim) + more_us);
 	}
 	return longest_us > 0;
 }
@@ -342,7 +407,7 @@ static int fault_false_peer_events(struct sim *sim, const struct sim_fault *faul
 	struct sim_random random = {fault->b};
 	unsigned member = which(sim, fault);
 	for (uint64_t n = 1 + fault->c % 6; n > 0; n--) {
-		unsigned peer = (unsigned)sim_random_below(&random, sim->plan.members);
+		unsigned peer = (unsigned)sim_random_below(&random, sim_members(sim));
 		bool up = sim_random_below(&random, 2) == 0; /* one draw a statement: C leaves their order open */
 		uint64_t delay_us = sim_random_below(&random, 50 * MILLISECOND);
 		if (peer != member)
@@ -363,7 +428,7 @@ static int fault_replay(struct sim *sim, const struct sim_fault *fault)
 static int fault_disk_stall(struct sim *sim, const struct sim_fault *fault)
 {
 	sim->members[which(sim, fault)].disk_faults.stall_until_us =
-		sim->now_us + span(fault->c, 50 * MILLISECOND, 10 * SECOND);
+		sim->now_us + sim_fault_span(fault->c, 50 * MILLISECOND, 10 * SECOND);
 	return 1;
 }
 
@@ -371,8 +436,8 @@ static int fault_disk_stall(struct sim *sim, const struct sim_fault *fault)
 static int fault_disk_full(struct sim *sim, const struct sim_fault *fault)
 {
 	bool all = fault->b % 4 == 0;
-	uint64_t until_us = sim->now_us + span(fault->c, 100 * MILLISECOND, 20 * SECOND);
-	for (unsigned k = 0; k < sim->plan.members; k++)
+	uint64_t until_us = sim->now_us + sim_fault_span(fault->c, 100 * MILLISECOND, 20 * SECOND);
+	for (unsigned k = 0; k < sim_members(sim); k++)
 		if (all || k == which(sim, fault))
 			sim->members[k].disk_faults.full_until_us = fault->b / 4 % 8 == 0 ? UINT64_MAX : until_us;
 	sim_note(sim, "disk full: %s", all ? "all" : "one");
@@ -401,13 +466,16 @@ static int fault_read_error(struct sim *sim, const struct sim_fault *fault)
 static int fault_bit_rot(struct sim *sim, const struct sim_fault *fault)
 {
 	struct sim_random random = {fault->b};
-	unsigned leader = leader_of(sim);
-	unsigned member = fault->b % 2 == 0 && leader < sim->plan.members ? leader : which(sim, fault);
+	unsigned leader = sim_fault_leader(sim);
+	unsigned member = fault->b % 2 == 0 && leader < sim_members(sim) ? leader : which(sim, fault);
 	int any = 0;
 	if (!may_lose(sim, member))
 		return 0;
+	sim->members[member].expendable = true;
 	for (uint64_t n = 1 + fault->c % 16; n > 0; n--)
 		any |= sim_platter_rot(sim->members[member].disk_files, &random);
+	if (any && fault->b / 2 % 2 == 0)
+		(void)crash(sim, member, SIM_KILL, down_time(fault->a)); /* it reads everything when it starts */
 	return any;
 }
 
@@ -416,19 +484,117 @@ static int fault_misdirected_write(struct sim *sim, const struct sim_fault *faul
 	unsigned member = which(sim, fault);
 	if (!may_lose(sim, member))
 		return 0;
+	sim->members[member].expendable = true;
 	sim->members[member].disk_faults.misdirect = true;
 	return 1;
 }
 
+/* Rather one that refuses to start for its damage: as an operator would. It comes back by itself under a new incarnation. */
+static int fault_depose(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_depose(sim, fault);
+}
+
+static int fault_slow_writer(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_slow_writer(sim, fault);
+}
+
 static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
 {
-	unsigned member = which(sim, fault);
-	if (!may_lose(sim, member))
+	uint64_t damaged = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (sim->members[k].lost)
+			damaged |= (uint64_t)1 << k;
+	unsigned number = damaged != 0 && fault->b % 4 != 0 ? any_of(sim, damaged, fault->a) : which(sim, fault);
+	struct sim_member *member = &sim->members[number];
+	if (!may_lose(sim, number))
 		return 0;
-	(void)crash(sim, member, SIM_POWER_CUT, down_time(fault->c));
-	sim_note(sim, "%u is wiped", member + 1);
-	sim_platter_wipe(sim->members[member].disk_files);
-	sim->members[member].lost = !SIM_WIPED_MEMBERS_RETURN;
+	if (member->up)
+		sim_member_crash(sim, number, SIM_POWER_CUT);
+	sim_note(sim, "%u is wiped", number + 1);
+	sim_platter_wipe(member->disk_files);
+	member->lost = false;
+	member->expendable = false;
+	member->incarnation = 0;
+	member->view = (struct sim_view){0};
+	member->disk_faults.misdirect = false;
+	sim_fault_restart(sim, number, down_time(fault->c));
+	return 1;
+}
+
+/* Membership -------------------------------------------------------------------------------------------- */
+
+static int ask_leader(struct sim *sim, enum replicator_change_type type, unsigned member, bool stay_learner)
+{
+	unsigned leader = sim_fault_leader(sim);
+	char endpoint[SIM_ENDPOINT_SIZE];
+	if (leader == sim_members(sim))
+		return 0;
+	sim_endpoint_name(member, endpoint);
+	const struct replicator_change change = {.type = type,
+						 .id = member + 1,
+						 .stay_learner = stay_learner,
+						 .peer = endpoint,
+						 .client = "for clients"};
+	sim_member_change(sim, leader, &change);
+	return 1;
+}
+
+/* A spare that has never been a member; it may start before or after it is made one. */
+static int fault_member_add(struct sim *sim, const struct sim_fault *fault)
+{
+	uint64_t founders = ((uint64_t)1 << sim->plan.members) - 1;
+	unsigned member = any_of(sim, ~founders & ~(uint64_t)sim->ever, fault->a);
+	if (!sim->founded || member == sim_members(sim))
+		return 0;
+	if (sim->members[member].absent && fault->b % 2 == 0)
+		sim_member_start(sim, member);
+	else if (sim->members[member].absent)
+		sim_fault_restart(sim, member, down_time(fault->c));
+	return ask_leader(sim, REPLICATOR_ADD, member, fault->b / 2 % 4 == 0);
+}
+
+static int remove_member(struct sim *sim, unsigned member)
+{
+	uint32_t others = sim->committed.voters & ~(1u << member);
+	if (((sim->committed.members >> member) & 1) == 0 || others == 0 || !cluster_bears(sim, NOBODY, member))
+		return 0;
+	return ask_leader(sim, REPLICATOR_REMOVE, member, false);
+}
+
+/* Any member, or the leader, or one that is damaged for good. Down to one voter, but not often. */
+static int fault_member_remove(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = fault->c % 3 == 0 ? sim_fault_leader(sim) : any_of(sim, sim->committed.members, fault->a);
+	uint64_t voters = (uint64_t)__builtin_popcount(sim->committed.voters);
+	if (!sim->founded || member == sim_members(sim) || (voters <= 3 && fault->b % 4 != 0))
+		return 0;
+	return remove_member(sim, member);
+}
+
+/* As operators do: the new one first, then the old one goes. */
+static int fault_member_replace(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = any_of(sim, sim->committed.members, fault->c);
+	if (!sim->founded || member == sim_members(sim) || fault_member_add(sim, fault) == 0)
+		return 0;
+	later(sim, sim_fault_span(fault->c, 50 * MILLISECOND, 5 * SECOND), LATER_REMOVE, member, 0);
+	return 1;
+}
+
+static int fault_member_promote(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = any_of(sim, sim->committed.members & ~sim->committed.voters, fault->a);
+	return member == sim_members(sim) ? 0 : ask_leader(sim, REPLICATOR_PROMOTE, member, false);
+}
+
+static int fault_snapshot(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = which(sim, fault);
+	if (!sim->members[member].up || sim->members[member].paused)
+		return 0;
+	sim_member_snapshot(sim, member);
 	return 1;
 }
 
@@ -442,6 +608,8 @@ int sim_fault_run(struct sim *sim, const struct sim_fault *fault)
 #undef SIM_FAULT_FUNCTION
 	};
 	raft_assert(fault->kind < SIM_FAULT_KINDS);
+	if (!sim->founded && sim->plan.early_faults == 0)
+		return 0;
 	return table[fault->kind](sim, fault);
 }
 
@@ -462,9 +630,17 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event)
 		if (!member->up && !member->lost && member->life == event->life)
 			sim_member_start(sim, event->member);
 		return;
+	case LATER_REMOVE:
+		if (!sim->calm)
+			(void)remove_member(sim, event->member);
+		return;
 	case LATER_RESUME:
 		if (member->life == event->life)
 			resume(sim, event->member);
+		return;
+	case LATER_STEP:
+		if (!sim->calm)
+			sim_fault_step(sim, event->member, event->number);
 		return;
 	case LATER_CUT:
 	case LATER_HEAL:
@@ -482,7 +658,7 @@ static void calm_member(struct sim *sim, unsigned number)
 	member->doom = (struct sim_doom){0};
 	member->slow_until_us = 0;
 	sim_platter_calm(member->disk_files);
-	if (!member->up && !member->lost)
+	if (!member->up && !member->lost && is_present(sim, number))
 		sim_member_start(sim, number);
 	resume(sim, number);
 	sim_clock_set(sim, number, drift, 0);
@@ -491,6 +667,6 @@ static void calm_member(struct sim *sim, unsigned number)
 void sim_faults_calm(struct sim *sim)
 {
 	sim_network_heal(sim);
-	for (unsigned k = 0; k < sim->plan.members; k++)
+	for (unsigned k = 0; k < sim_members(sim); k++)
 		calm_member(sim, k);
 }

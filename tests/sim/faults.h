@@ -8,12 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/*
- * A directory that was emptied is a member without its promises. As long as the product cannot tell it from a new one
- * (DESIGN.md, rule 3), such a member stays down to the end.
- */
-#define SIM_WIPED_MEMBERS_RETURN false
-
 /* Rows of SIM_COUNTERS (sim.h): what faults did. Each is more than 0 in the sum over 200 seeds. */
 #define SIM_FAULT_COUNTERS(X)                                                                                          \
 	X(kills)                                                                                                       \
@@ -27,6 +21,7 @@
 	X(names_interrupted) /* files being made, renamed or removed at a crash */                                     \
 	X(stops)	     /* members that stopped because of a disk error */                                        \
 	X(refused_starts)    /* for an error or a full disk: tried again later */                                      \
+	X(given_up) /* directories, by members that found them damaged */                                              \
 	X(lost_members)                                                                                                \
 	X(cuts) /* of links */                                                                                         \
 	X(frames_cut)                                                                                                  \
@@ -40,12 +35,16 @@
 	X(peers_up)                                                                                                    \
 	X(peers_down)                                                                                                  \
 	X(files_refused) /* for lack of room */                                                                        \
+	X(streams_refused)                                                                                             \
+	X(streams_interrupted)                                                                                         \
 	X(write_errors)                                                                                                \
 	X(sync_errors)                                                                                                 \
 	X(read_errors)                                                                                                 \
 	X(rotten_sectors)                                                                                              \
 	X(misdirected_writes)                                                                                          \
-	X(wipes)
+	X(wipes)                                                                                                       \
+	X(changes)    /* of the membership, that a leader took */                                                      \
+	X(departures) /* of members that were told of their removal */
 
 enum sim_crash {
 	SIM_KILL,      /* the process: what it wrote stays in the page cache */
@@ -56,6 +55,8 @@ enum sim_crash {
 struct sim_disk_faults {
 	uint64_t full_until_us;	 /* no room for a new file */
 	uint64_t stall_until_us; /* no job ends before */
+	uint64_t slow_until_us;	 /* every job takes … */
+	uint64_t slow_us;	 /* … so much longer */
 	unsigned fail_jobs;	 /* so many jobs, the next ones, fail with EIO … */
 	bool fail_in_sync;	 /* … in their sync: the data are in the page cache */
 	unsigned fail_reads;	 /* so many reads fail with EIO */

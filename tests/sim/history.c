@@ -43,8 +43,7 @@ static struct sim_history *history_get(struct sim *sim)
 		return sim->requests;
 	struct sim_history *history = calloc(1, sizeof *history);
 	raft_assert(history != NULL);
-	history->checker =
-		lin_new(&(struct lin_options){.window = WINDOW, .reuse_unknown = true, .states_max = STATES_MAX});
+	history->checker = lin_new(&(struct lin_options){.window = WINDOW, .states_max = STATES_MAX});
 	if (write_path != NULL && (history->file = fopen(write_path, "we")) == NULL)
 		sim_fail(sim, "history: %s cannot be written: %m", write_path);
 	sim->requests = history;

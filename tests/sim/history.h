@@ -23,8 +23,8 @@ uint64_t sim_history_invoke(struct sim *sim, unsigned client, enum lin_kind oper
 
 /*
  * The request ends now. value: what a get read. revision: of the write, of what was read, or what a cas found instead (0: no
- * such key); LIN_REVISION_NONE when the client was not told. A client that gives up a write whose fate it does not know, or
- * vanishes, ends it with LIN_UNKNOWN; a read that was not answered, with LIN_FAILED. The run fails at once when what
+ * such key); LIN_REVISION_NONE when the client was not told. A write that a client gives up ends when the log
+ * has decided it (client_fate.c); a read that was not answered, with LIN_FAILED. The run fails at once when what
  * is known by then is not linearizable.
  */
 void sim_history_return(struct sim *sim, uint64_t id, enum lin_outcome outcome, uint64_t value, uint64_t revision);

@@ -8,6 +8,7 @@
 #include "daemon/assert.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct sim_frame {
 struct sim_network {
 	unsigned cuts[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* how many faults cut the link from row to column */
 	unsigned queued[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* frames that were sent and not yet received */
+	uint64_t slow_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* added to every delay */
 	struct sim_frame archive[ARCHIVE_MAX];		   /* frames of any time, to be sent again */
 	uint64_t arrives_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* in the calm: the newest frame from row to column */
 };
@@ -42,9 +44,11 @@ struct sim_transport {
 	uint8_t *prepared;
 	size_t prepared_len;
 	uint64_t dropped[SIM_MEMBERS_MAX];
+	bool known[SIM_MEMBERS_MAX]; /* who was given an endpoint */
 	struct sim_arrival inbox[INBOX_MAX]; /* a ring */
 	unsigned head, count;
 	uint8_t *current; /* the frame handed out last */
+	bool closing;	  /* nobody hears what is left */
 };
 
 void sim_network_new(struct sim *sim)
@@ -69,7 +73,7 @@ static bool is_in(uint64_t links, unsigned from, unsigned to)
 
 void sim_network_cut(struct sim *sim, uint64_t links, bool cut)
 {
-	unsigned n = (unsigned)sim->plan.members;
+	unsigned n = sim_members(sim);
 	for (unsigned from = 0; from < n; from++)
 		for (unsigned to = 0; to < n; to++) {
 			unsigned *cuts = &sim->network->cuts[from][to];
@@ -84,6 +88,15 @@ void sim_network_cut(struct sim *sim, uint64_t links, bool cut)
 void sim_network_heal(struct sim *sim)
 {
 	memset(sim->network->cuts, 0, sizeof sim->network->cuts);
+	memset(sim->network->slow_us, 0, sizeof sim->network->slow_us);
+}
+
+void sim_network_slow(struct sim *sim, uint64_t links, uint64_t more_us)
+{
+	for (unsigned from = 0; from < sim_members(sim); from++)
+		for (unsigned to = 0; to < sim_members(sim); to++)
+			if (is_in(links, from, to))
+				sim->network->slow_us[from][to] = more_us;
 }
 
 /* What transports say about connections ---------------------------------------------------------------- */
@@ -112,7 +125,7 @@ static void tell(struct sim *sim, unsigned member, unsigned peer, bool up)
 
 void sim_network_member_starts(struct sim *sim, unsigned member)
 {
-	for (unsigned k = 0; k < sim->plan.members; k++) {
+	for (unsigned k = 0; k < sim_members(sim); k++) {
 		if (!sim->members[k].up)
 			continue;
 		tell(sim, member, k, true);
@@ -122,7 +135,7 @@ void sim_network_member_starts(struct sim *sim, unsigned member)
 
 void sim_network_member_ends(struct sim *sim, unsigned member)
 {
-	for (unsigned k = 0; k < sim->plan.members; k++)
+	for (unsigned k = 0; k < sim_members(sim); k++)
 		tell(sim, k, member, false);
 }
 
@@ -143,6 +156,7 @@ static void put(struct sim *sim, const struct sim_frame *frame, uint64_t delay_u
 	raft_assert(copy != NULL);
 	memcpy(copy, frame->data, frame->len);
 	sim->network->queued[frame->from][frame->to]++;
+	delay_us += sim->network->slow_us[frame->from][frame->to];
 	sim_schedule(sim, sim->calm ? in_order(sim, frame, delay_us) : delay_us,
 		     (struct sim_event){.type = SIM_FRAME,
 					.member = frame->to,
@@ -152,11 +166,23 @@ static void put(struct sim *sim, const struct sim_frame *frame, uint64_t delay_u
 					.len = frame->len});
 }
 
+void sim_network_put(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len, uint64_t delay_us)
+{
+	struct sim_frame frame = {.from = from,
+				  .to = to,
+				  .life = sim->members[from].life,
+				  .data = (uint8_t *)(uintptr_t)data, /* only read */
+				  .len = len};
+	put(sim, &frame, delay_us);
+}
+
 static uint64_t draw_delay(struct sim *sim)
 {
 	const struct sim_plan *plan = &sim->plan;
 	struct sim_random *random = &sim->random_network;
-	uint64_t delay = plan->delay_min_us + sim_random_below(random, plan->delay_spread_us + 1);
+	uint64_t delay = plan->delay_min_us;
+	if (!sim->even)
+		delay += sim_random_below(random, plan->delay_spread_us + 1);
 	if (sim->calm || !sim_random_chance(random, plan->late))
 		return delay;
 	sim->counts.frames_late++;
@@ -229,6 +255,8 @@ static void transmit(struct sim *sim, const struct sim_frame *frame)
 		return;
 	}
 	archive(sim, frame);
+	if (plan->stale_answers > 0)
+		sim_stale_sent(sim, frame->from, frame->to, frame->data, frame->len);
 	if (sim_random_chance(random, plan->duplication)) {
 		sim->counts.frames_doubled++;
 		put(sim, frame, draw_delay(sim));
@@ -257,7 +285,7 @@ static int transport_send(struct transport *base, uint64_t peer)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
 	struct sim *sim = transport->sim;
-	raft_assert(transport->prepared != NULL && peer >= 1 && peer <= sim->plan.members);
+	raft_assert(transport->prepared != NULL && peer >= 1 && peer <= sim_members(sim));
 	unsigned to = (unsigned)peer - 1;
 	struct sim_frame frame = {.from = transport->member,
 				  .to = to,
@@ -269,7 +297,10 @@ static int transport_send(struct transport *base, uint64_t peer)
 		return 0; /* nobody will see it */
 	sim_check_frame(sim, frame.from, to, frame.data, frame.len);
 	bool full = sim->network->queued[frame.from][to] >= room;
-	if (full) {
+	if (!transport->known[to]) {
+		transport->dropped[to]++;
+		full = true;
+	} else if (full) {
 		transport->dropped[to]++;
 		sim->counts.queue_overflows++;
 	} else {
@@ -294,6 +325,8 @@ static int transport_receive(struct transport *base, struct transport_event *ret
 	if (arrival->event.type == TRANSPORT_FRAME) {
 		transport->current = (uint8_t *)(uintptr_t)arrival->event.data;
 		transport->sim->network->queued[arrival->from][transport->member]--;
+		if (!transport->closing)
+			sim_progress_heard(transport->sim, transport->member, arrival->event.data, arrival->event.len);
 	}
 	transport->head = (transport->head + 1) % INBOX_MAX;
 	transport->count--;
@@ -323,10 +356,37 @@ static void transport_close(struct transport *base)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
 	struct transport_event event;
+	transport->closing = true;
 	while (transport_receive(base, &event) != 0)
 		;
 	free(transport->prepared);
 	free(transport);
+}
+
+/* Frames leave only for members whose right endpoint this one was told. */
+void sim_endpoint_name(unsigned member, char ret_name[SIM_ENDPOINT_SIZE])
+{
+	(void)snprintf(ret_name, SIM_ENDPOINT_SIZE, "member-%u", member + 1);
+}
+
+static int transport_set_peer(struct transport *base, uint64_t peer, const char *endpoint)
+{
+	struct sim_transport *transport = (struct sim_transport *)base;
+	char name[SIM_ENDPOINT_SIZE];
+	raft_assert(peer >= 1 && peer <= sim_members(transport->sim));
+	sim_endpoint_name((unsigned)peer - 1, name);
+	if (strcmp(name, endpoint) != 0)
+		sim_fail(transport->sim, "member %u connects to member %u at %s", transport->member + 1, (unsigned)peer,
+			 endpoint);
+	transport->known[peer - 1] = true;
+	return 0;
+}
+
+static void transport_remove_peer(struct transport *base, uint64_t peer)
+{
+	struct sim_transport *transport = (struct sim_transport *)base;
+	raft_assert(peer >= 1 && peer <= sim_members(transport->sim));
+	transport->known[peer - 1] = false;
 }
 
 static const struct transport_ops sim_transport_ops = {
@@ -337,6 +397,8 @@ static const struct transport_ops sim_transport_ops = {
 	.fd = transport_fd,
 	.pending = transport_pending,
 	.peer_stats = transport_peer_stats,
+	.set_peer = transport_set_peer,
+	.remove_peer = transport_remove_peer,
 };
 
 struct transport *sim_transport_new(struct sim *sim, unsigned member)

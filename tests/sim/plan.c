@@ -83,13 +83,6 @@ bool sim_plan_reach(struct sim_plan *plan, const char *text)
 	return plan_reach(plan, name, equals + 1);
 }
 
-uint64_t sim_plan_think_us(const struct sim_plan *plan)
-{
-	const uint64_t usual_us = 20000, operations = 60000;
-	uint64_t think_us = 2 * plan->clients * plan->span_us / operations;
-	return think_us > usual_us ? think_us : usual_us;
-}
-
 static struct sim_random row_random(uint64_t seed, const char *name)
 {
 	return (struct sim_random){XXH3_64bits_withSeed(name, strlen(name), seed)};
@@ -144,7 +137,7 @@ static int fault_compare(const void *left, const void *right)
 
 void sim_plan_draw(struct sim_plan *ret_plan, uint64_t seed, uint64_t span_us)
 {
-	static const unsigned sizes[] = {3, 3, 5, 5, 7, 1};
+	static const unsigned sizes[] = {3, 3, 5, 5, 7, 1, 3, 5, 2, 4, 6};
 	struct sim_plan plan = {.seed = seed, .span_us = span_us};
 	size_t capacity = 0;
 	struct sim_random random = row_random(seed, "members");

@@ -21,18 +21,21 @@
  */
 #define SIM_PARAMETERS(X)                                                                                              \
 	X(clients, 1, 1, 8, 1000000)                                                                                   \
-	X(client_window, 1, 2, 8, 600000)                                                                               \
-	X(client_bursts, 0, 10000, 150000, 600000)                                                                      \
-	X(client_idling, 0, 50000, 400000, 400000)                                                                      \
-	X(client_duplicates, 0, 10000, 200000, 600000)                                                                  \
-	X(client_vanishing, 0, 10000, 200000, 600000)                                                                   \
+	X(client_window, 1, 2, 8, 600000)                                                                              \
+	X(client_bursts, 0, 10000, 150000, 600000)                                                                     \
+	X(client_idling, 0, 50000, 400000, 400000)                                                                     \
+	X(client_duplicates, 0, 10000, 200000, 600000)                                                                 \
+	X(client_vanishing, 0, 10000, 200000, 600000)                                                                  \
 	X(client_flooding, 0, 2000, 20000, 60000)                                                                      \
-	X(client_value_max, 16, 16, 8192, 700000)                                                                       \
-	X(uncommitted_bytes, 1048576, 32768, 1048576, 500000)                                                           \
+	X(client_sticky, 0, 300000, 1000000, 400000)                                                                   \
+	X(keys, 5, 100, 1000, 200000)                                                                                  \
+	X(client_value_max, 16, 16, 8192, 700000)                                                                      \
+	X(uncommitted_bytes, 1048576, 32768, 1048576, 500000)                                                          \
 	X(delay_min_us, 50, 50, 550, 1000000)                                                                          \
 	X(delay_spread_us, 0, 0, 20000, 1000000)                                                                       \
 	X(loss, 0, 0, 100000, 666666)                                                                                  \
 	X(duplication, 0, 0, 100000, 666666)                                                                           \
+	X(stale_answers, 0, 50000, 500000, 300000)                                                                     \
 	X(late, 0, 10, 5000, 300000)                                                                                   \
 	X(corruption, 0, 10, 20000, 300000)                                                                            \
 	X(garbage, 0, 10, 5000, 300000)                                                                                \
@@ -42,9 +45,21 @@
 	X(sync_min_us, 50, 50, 250, 1000000)                                                                           \
 	X(sync_spread_us, 0, 0, 10000, 1000000)                                                                        \
 	X(stall, 0, 0, 2000, 250000)                                                                                   \
+	X(snapshot_log_bytes, 100000, 8000, 60000, 900000)                                                             \
+	X(heal, 0, 1, 1, 0)                                                                                            \
+	X(checkpoint_entries, 1024, 8, 1024, 700000)                                                                   \
+	X(spares, 0, 1, 2, 600000)                                                                                     \
+	X(early_faults, 0, 1, 1, 400000)                                                                               \
+	X(segment_pages, 16, 10, 64, 500000)                                                                           \
+	X(cache_bytes, 8192, 2048, 65536, 400000)                                                                      \
+	X(batch_bytes, 4096, 1024, 65536, 400000)                                                                      \
+	X(window_bytes, 16384, 4096, 262144, 400000)                                                                   \
+	X(disk_bytes, 1000000000, 300000, 2000000, 150000)                                                             \
 	X(heartbeat_us, 50000, 10000, 100000, 300000)                                                                  \
 	X(election_min_us, 150000, 110000, 400000, 300000)                                                             \
-	X(election_spread_us, 150000, 20000, 600000, 300000)
+	X(election_spread_us, 150000, 20000, 600000, 300000)                                                           \
+	X(snapshot_hold, 0, 20, 2000, 300000)                                                                          \
+	X(trial, 0, 1, 7, 500000)
 
 /*
  * X(kind, every_low_us, every_high_us, chance): with `chance` per million a run has this kind of fault at all, on average once
@@ -74,10 +89,17 @@
 	X(disk_full, 2000000, 20000000, 300000)                                                                        \
 	X(disk_error, 1000000, 15000000, 400000)                                                                       \
 	X(read_error, 1000000, 15000000, 300000)                                                                       \
-	X(bit_rot, 2000000, 30000000, 300000)                                                                          \
+	X(bit_rot, 1000000, 20000000, 300000)                                                                          \
 	X(misdirected_write, 2000000, 30000000, 250000)                                                                \
-	X(wipe, 10000000, 60000000, 100000)                                                                            \
-	X(transfer, 500000, 4000000, 500000)
+	X(wipe, 2000000, 20000000, 400000)                                                                             \
+	X(member_add, 2000000, 15000000, 600000)                                                                       \
+	X(member_remove, 2000000, 20000000, 400000)                                                                    \
+	X(member_replace, 3000000, 20000000, 300000)                                                                   \
+	X(member_promote, 1000000, 10000000, 300000)                                                                   \
+	X(snapshot, 500000, 6000000, 400000)                                                                           \
+	X(transfer, 500000, 4000000, 500000)                                                                           \
+	X(depose, 1000000, 8000000, 400000)                                                                            \
+	X(slow_writer, 500000, 6000000, 300000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,
@@ -118,7 +140,7 @@ struct sim_counts {
 const char *sim_count_name(unsigned number);
 uint64_t *sim_count(struct sim_counts *counts, unsigned number);
 
-#define SIM_MEMBERS_MAX 7u
+#define SIM_MEMBERS_MAX 8u /* founders and spares: all links between them are 64 bits */
 
 struct sim_plan {
 	uint64_t seed;	  /* of the generators of network, disks, clients, members */
@@ -155,9 +177,6 @@ const char *sim_fault_name(enum sim_fault_kind kind);
 
 /* Draws everything from the seed. Each row has a generator of its own: a new row leaves the others as they are. */
 void sim_plan_draw(struct sim_plan *ret_plan, uint64_t seed, uint64_t span_us);
-/* How long clients think at most. In a long run longer, so that no run has many more operations than a member can read back
- * quickly whenever it starts: nothing compacts the log. */
-uint64_t sim_plan_think_us(const struct sim_plan *plan);
 /* `NAME=N` as on the command line; false: no such count, or not a number. */
 bool sim_plan_reach(struct sim_plan *plan, const char *text);
 void sim_plan_copy(struct sim_plan *ret_copy, const struct sim_plan *plan);

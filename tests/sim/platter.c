@@ -25,6 +25,7 @@ static void set_name(char *ret_name, const char *name)
 
 static void file_free(struct platter_file *file)
 {
+	platter_stream_fini(file);
 	free(file->bytes);
 	free(file->durable);
 	free(file->stale);
@@ -178,11 +179,11 @@ static void keep_intact(struct platter_file *file, uint64_t sector, const uint8_
 }
 
 /* Whatever is written anew is no longer damaged. */
-static void forget_damage(struct platter_file *file, uint64_t offset, uint64_t size)
+void platter_forget_damage(struct platter_file *file, uint64_t offset, uint64_t size)
 {
 	size_t kept = 0;
 	for (size_t k = 0; k < file->n_intact; k++)
-		if (file->intact[k].offset < offset || file->intact[k].offset >= offset + size)
+		if (file->intact[k].offset < offset || file->intact[k].offset - offset >= size)
 			file->intact[kept++] = file->intact[k];
 	file->n_intact = kept;
 }
@@ -221,11 +222,19 @@ void platter_write(struct platter_file *file, uint64_t offset, const uint8_t *bu
 		   enum platter_fate fate, struct sim_random *random)
 {
 	raft_assert(offset + size <= file->size);
+	if (file->growing) {
+		platter_rewrite_growing(file, offset, buf, size);
+		if (fate == PLATTER_SYNCED)
+			platter_sync(file);
+		else if (fate == PLATTER_UNSYNCED)
+			platter_fail_sync(file, random);
+		return;
+	}
 	if (fate != PLATTER_SYNCED)
 		for (uint64_t at = offset / SIM_SECTOR * SIM_SECTOR; at < offset + size; at += SIM_SECTOR)
 			keep_old(file, at);
 	memcpy(file->bytes + offset, buf, size);
-	forget_damage(file, offset, size);
+	platter_forget_damage(file, offset, size);
 	if (file->n_stale == 0)
 		return;
 	make_dirty(file, offset, size);
@@ -248,8 +257,9 @@ static void write_through(struct platter_file *file, uint64_t offset, const uint
 
 void platter_damage(struct platter_file *file, uint64_t offset, const uint8_t *buf, uint64_t size)
 {
-	raft_assert(offset % SIM_SECTOR == 0 && size % SIM_SECTOR == 0 && offset + size <= file->size);
-	raft_assert(file->n_stale == 0);
+	raft_assert(offset % SIM_SECTOR == 0 && offset + size <= file->size);
+	raft_assert(size % SIM_SECTOR == 0 || offset + size == file->size);
+	raft_assert(file->n_stale == 0 && !file->growing);
 	for (uint64_t at = offset; at < offset + size; at += SIM_SECTOR)
 		keep_intact(file, at, file->bytes + at);
 	memcpy(file->bytes + offset, buf, size);
@@ -258,9 +268,17 @@ void platter_damage(struct platter_file *file, uint64_t offset, const uint8_t *b
 void platter_miss(struct platter_file *file, uint64_t offset, const uint8_t *buf, uint64_t size)
 {
 	raft_assert(offset % SIM_SECTOR == 0 && size % SIM_SECTOR == 0 && offset + size <= file->size);
-	forget_damage(file, offset, size);
+	platter_forget_damage(file, offset, size);
 	for (uint64_t at = 0; at < size; at += SIM_SECTOR)
 		keep_intact(file, offset + at, buf + at);
+}
+
+void platter_lose(struct platter_file *file, uint64_t offset, uint64_t size)
+{
+	raft_assert(offset % SIM_SECTOR == 0 && size % SIM_SECTOR == 0 && offset + size <= file->size);
+	for (uint64_t at = offset; at < offset + size; at += SIM_SECTOR)
+		keep_intact(file, at, file->bytes + at);
+	memset(file->bytes + offset, 0, size);
 }
 
 void platter_heal(struct platter_file *file, uint64_t offset, uint64_t size)
@@ -270,7 +288,7 @@ void platter_heal(struct platter_file *file, uint64_t offset, uint64_t size)
 		if (intact->offset >= offset && intact->offset < offset + size)
 			memcpy(file->bytes + intact->offset, intact->bytes, sector_size(file, intact->offset));
 	}
-	forget_damage(file, offset, size);
+	platter_forget_damage(file, offset, size);
 }
 
 /* Which sectors of a torn write are new: none, all, a prefix, all but one, or each for itself. */
@@ -282,6 +300,10 @@ void platter_tear(struct platter_file *file, uint64_t offset, const uint8_t *buf
 	uint64_t which = sim_random_below(random, n);
 	uint64_t k = 0;
 	raft_assert(size > 0 && offset + size <= file->size);
+	if (file->growing) { /* its sectors are drawn when the power is cut */
+		platter_rewrite_growing(file, offset, buf, size);
+		return;
+	}
 	for (uint64_t at = 0; at < size; k++) {
 		uint64_t length = SIM_SECTOR - (offset + at) % SIM_SECTOR;
 		if (length > size - at)
@@ -290,7 +312,7 @@ void platter_tear(struct platter_file *file, uint64_t offset, const uint8_t *buf
 			      (how > 3 && sim_random_below(random, 2) == 0);
 		if (is_new) {
 			write_through(file, offset + at, buf + at, length);
-			forget_damage(file, offset + at, length);
+			platter_forget_damage(file, offset + at, length);
 		}
 		at += length;
 	}
@@ -309,6 +331,8 @@ void platter_cut_power(struct platter *platter, struct sim_random *random)
 			if (file->stale[s].clean || sim_random_below(random, 2) == 0)
 				restore(file, &file->stale[s], file->bytes);
 		file->n_stale = 0;
+		if (file->growing)
+			platter_cut_growing(file, random);
 	}
 	lose_names(platter, random);
 }
@@ -325,6 +349,7 @@ void platter_evict(struct platter *platter, struct sim_random *random)
 				file->stale[kept++] = file->stale[s];
 		}
 		file->n_stale = kept;
+		platter_evict_growing(file, random);
 	}
 }
 
@@ -336,6 +361,15 @@ void platter_wipe(struct platter *platter)
 }
 
 /* The durable view ------------------------------------------------------------------------------------ */
+
+uint64_t platter_bytes(const struct platter *platter)
+{
+	uint64_t bytes = 0;
+	for (size_t k = 0; k < platter->n_files; k++)
+		if (platter->files[k]->name[0] != '\0')
+			bytes += platter->files[k]->size;
+	return bytes;
+}
 
 const char *platter_durable_name(const struct platter *platter, const struct platter_file *file)
 {
@@ -349,9 +383,11 @@ static const uint8_t *durable_bytes(struct platter_file *file)
 {
 	free(file->durable);
 	file->durable = NULL;
+	if (file->growing)
+		return file->synced;
 	if (file->n_stale == 0 && file->n_intact == 0)
 		return file->bytes;
-	file->durable = malloc(file->size);
+	file->durable = malloc(file->size + 1);
 	raft_assert(file->durable != NULL);
 	memcpy(file->durable, file->bytes, file->size);
 	for (size_t s = 0; s < file->n_stale; s++)
@@ -368,6 +404,6 @@ void platter_visit_durable(struct platter *platter,
 		struct platter_file *file = platter->files[k];
 		const char *name = platter_durable_name(platter, file);
 		if (name[0] != '\0')
-			visit(arg, name, durable_bytes(file), file->size);
+			visit(arg, name, durable_bytes(file), file->growing ? file->synced_size : file->size);
 	}
 }

@@ -51,22 +51,16 @@ static void world_begin(struct sim *sim)
 {
 	sim_network_new(sim);
 	sim_checks_new(sim);
-	for (unsigned k = 0; k < sim->plan.members; k++) {
-		sim->members[k].id = k + 1;
-		sim->members[k].disk_files = sim_platter_new(sim, k);
-		sim_member_start(sim, k);
-	}
+	sim_progress_new(sim);
+	sim_snapshots_new(sim);
+	sim_stale_new(sim);
+	sim_members_new(sim);
 	sim_clients_begin(sim);
 }
 
 static void world_end(struct sim *sim)
 {
-	for (unsigned k = 0; k < sim->plan.members; k++) {
-		replica_free(sim->members[k].replica);
-		kv_store_free(sim->members[k].store);
-		sim_platter_free(sim->members[k].disk_files);
-		free(sim->members[k].machine);
-	}
+	sim_members_free(sim);
 	sim_network_free(sim);
 	for (size_t k = 0; k < sim->heap_len; k++)
 		free(sim->heap[k].data);
@@ -74,6 +68,9 @@ static void world_end(struct sim *sim)
 	sim_history_free(sim);
 	sim_clients_end(sim);
 	sim_checks_free(sim);
+	sim_progress_free(sim);
+	sim_snapshots_free(sim);
+	sim_stale_free(sim);
 	(void)XXH3_freeState(sim->history);
 	free(sim);
 }
@@ -126,6 +123,19 @@ static void run_until(struct sim *sim, uint64_t end_us, size_t *fault)
 	tell_time(sim);
 }
 
+/* Returns the time at which the trial, if there is one, is over. */
+static uint64_t run_trial(struct sim *sim, uint64_t now_us, size_t *fault)
+{
+	uint64_t step_us = sim_trial_begin(sim);
+	for (unsigned step = 0; step_us > 0 && step < SIM_TRIAL_STEPS; step++) {
+		now_us += step_us;
+		run_until(sim, now_us, fault);
+		sim_trial_step(sim, step);
+	}
+	sim_trial_end(sim);
+	return now_us;
+}
+
 static struct sim_random generator(const struct sim_plan *plan, const char *name)
 {
 	return (struct sim_random){XXH3_64bits_withSeed(name, strlen(name), ~plan->seed)};
@@ -162,6 +172,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 	sim_faults_calm(sim);
 	sim_clients_calm(sim);
 	fault = plan->n_faults;
+	calm_us = run_trial(sim, calm_us, &fault);
 	run_until(sim, calm_us + calm_span_us(plan) / 2, &fault);
 	sim_clients_silence(sim);
 	run_until(sim, calm_us + calm_span_us(plan), &fault);

@@ -39,21 +39,25 @@ void sim_sessions_applied(struct sim *sim, unsigned number, uint64_t index, cons
 			  struct kv_reply reply)
 {
 	struct sim_checks *checks = sim->checks;
+	if (checks->members[number].retired)
+		return;
 	struct sim_committed *slot = sim_check_committed(sim, index);
-	struct kv_command command;
+	struct kv_command command = {0};
+	bool decoded = kv_command_decode(data, size, &command) == KV_DECODE_OK;
 	if (index > checks->modelled) {
 		checks->modelled = index;
 		model_apply(checks->model, index, data, size, &slot->effect);
+		sim_clients_modelled(sim, index, (enum kv_operation)command.operation, &slot->effect);
 	}
 	check_reply(sim, number, index, &slot->effect, &reply);
-	if (kv_command_decode(data, size, &command) == KV_DECODE_OK && command.key_size > 0)
+	if (decoded && command.key_size > 0)
 		check_key(sim, number, index, &slot->effect, &command);
 }
 
 void sim_sessions_acknowledged(struct sim *sim, uint64_t session, uint64_t sequence, uint64_t revision)
 {
 	struct sim_checks *checks = sim->checks;
-	const struct sim_committed *slot = revision <= checks->committed_last ? &checks->committed[revision] : NULL;
+	const struct sim_committed *slot = revision <= checks->committed_last ? sim_committed(checks, revision) : NULL;
 	if (slot == NULL || !slot->effect.changed || slot->effect.session != session ||
 	    slot->effect.sequence != sequence)
 		sim_fail(sim,

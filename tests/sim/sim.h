@@ -11,6 +11,9 @@
  *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere
  *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
  *   clock.c     members' clocks, which drift and leap
+ *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what it shares with faults.c
+ *   stale.c     answers of earlier terms, which arrive at the worst moment
+ *   trial.c     a last fault that stays while the rest must go on
  *   network.c   frames between members: lost, doubled, late, garbled, held back, cut off, dropped by full queues
  *   cluster.c   members: start, crash, pause, wake-ups
  *   check.h     invariants after every turn, durability, sessions: which file checks what
@@ -23,6 +26,7 @@
 #define RAFT_KV_SIM_H
 
 #include "daemon/replicator/replica.h"
+#include "kv/command.h"
 #include "kv/store.h"
 #include "durable.h"
 #include "plan.h"
@@ -32,7 +36,7 @@
 #include <stdint.h>
 #include <xxhash.h>
 
-#define SIM_KEYS 5u
+#define SIM_KEYS_MAX 1000u
 #define SIM_KEY_SIZE 8u
 #define SIM_VALUE_MAX 8192u
 #define SIM_COMMAND_MAX 8448u	/* a value with key and header */
@@ -71,11 +75,22 @@ struct sim_event {
 	size_t len;
 };
 
+/* The newest configuration in a member's log, as of its last turn: what a member that is down would start with, too. */
+struct sim_view {
+	uint64_t index;			   /* of its entry; 0: none */
+	uint32_t members, voters;	   /* bit k: member number k */
+	uint64_t incarnations[SIM_MEMBERS_MAX]; /* 0: not heard, or no member */
+};
+
 struct sim_member {
 	uint64_t id;
 	bool up;
 	bool paused;
-	bool lost; /* its disk is damaged so that it refuses to start: down until the end */
+	bool absent; /* a spare that nobody has started yet */
+	bool lost;   /* its disk is damaged so that it refuses to start: down until it gets an empty one, or for ever */
+	bool removed; /* it was told so and stopped; it may be started again, only to be told once more */
+	uint64_t incarnation; /* of its data directory as far as it is known; 0: wiped, or never started */
+	struct sim_view view;
 	unsigned life;
 	struct disk *disk_files; /* survives lives: the simulated platter */
 	struct replica *replica;
@@ -87,7 +102,7 @@ struct sim_member {
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
 	bool dying;	 /* in this turn: what it still does has no effect */
-	bool expendable; /* may lose its data: never more than a minority of a run */
+	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
 	uint64_t slow_until_us, slow_us, busy_until_us;
 };
 
@@ -116,11 +131,21 @@ struct sim {
 	struct sim_member members[SIM_MEMBERS_MAX];
 	struct sim_network *network; /* network.c */
 	struct sim_client *clients;  /* plan.clients of them */
+	struct sim_fates *fates;     /* of writes that were given up: client_fate.c */
+	struct sim_view committed;   /* the newest configuration that a member knows to be committed */
+	uint32_t ever;		     /* bit k: member number k was in a committed configuration */
+	bool founded;		     /* every founder was a voter once */
 	bool calm;		     /* no more faults */
 	bool silent;		     /* nor new requests */
+	bool even;		     /* nothing takes longer than the least: delays, syncs */
 	bool trace;
 
 	struct sim_checks *checks; /* what must hold, across the whole run: check.h */
+	struct sim_progress *progress; /* check_progress.c */
+	struct sim_held *held;	       /* check_snapshots.c */
+	struct sim_stale *stale;       /* stale.c */
+	struct sim_trial *trial;       /* trial.c; NULL: none, or over */
+	uint64_t answered_writes;
 	uint64_t acknowledged;	   /* highest index that any client has seen the effect of */
 	uint64_t next_value;
 
@@ -157,6 +182,7 @@ bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false:
 void sim_platter_wipe(struct disk *platter);
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
+bool sim_platter_set_aside(const struct disk *platter); /* its member has healed, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
 void sim_disk_event(struct disk *platter, uint64_t job); /* a job is done */
 /* What a power cut would leave at least, undamaged. Bytes and names live until the next call, or the next change of the disk. */
@@ -169,12 +195,16 @@ void sim_network_new(struct sim *sim);
 void sim_network_free(struct sim *sim);
 void sim_network_event(struct sim *sim, const struct sim_event *event); /* SIM_FRAME, SIM_LINK; takes the data */
 void sim_network_cut(struct sim *sim, uint64_t links, bool cut);	/* or heal what was cut before */
+void sim_network_slow(struct sim *sim, uint64_t links, uint64_t more_us); /* frames take so much longer */
+void sim_network_put(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len, uint64_t delay_us);
 void sim_network_heal(struct sim *sim);					/* all links */
 void sim_network_replay(struct sim *sim, struct sim_random *random);	/* frames of long ago */
 void sim_network_member_starts(struct sim *sim, unsigned member);
 void sim_network_member_ends(struct sim *sim, unsigned member);
 void sim_network_peer_event(struct sim *sim, unsigned member, unsigned peer, bool up, uint64_t delay_us);
 struct transport *sim_transport_new(struct sim *sim, unsigned member);
+#define SIM_ENDPOINT_SIZE 24u
+void sim_endpoint_name(unsigned member, char ret_name[SIM_ENDPOINT_SIZE]);
 
 /* Clocks: clock.c */
 uint64_t sim_clock_us(const struct sim *sim, unsigned member);	    /* monotonic */
@@ -183,11 +213,18 @@ uint64_t sim_clock_until(const struct sim *sim, unsigned member, uint64_t local_
 void sim_clock_set(struct sim *sim, unsigned member, int64_t drift_ppm, uint64_t leap_us);
 void sim_clock_reset(struct sim *sim, unsigned member);
 
-/* Members: cluster.c */
+/* Members: cluster.c. Founders have numbers below plan.members; the spares, which may be added later, follow. */
+unsigned sim_members(const struct sim *sim); /* founders and spares */
+void sim_members_new(struct sim *sim);	     /* disks of all; the founders start */
+void sim_members_free(struct sim *sim);
+/* In the newest committed configuration, and not lost: it must be there and equal to the others in the calm. */
+bool sim_member_belongs(const struct sim *sim, unsigned member);
 void sim_member_start(struct sim *sim, unsigned member);
 void sim_member_crash(struct sim *sim, unsigned member, enum sim_crash how);
 void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then invariants */
 void sim_member_transfer(struct sim *sim, unsigned member, uint64_t target);
+void sim_member_change(struct sim *sim, unsigned member, const struct replicator_change *change);
+void sim_member_snapshot(struct sim *sim, unsigned member);
 bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member);
 
@@ -214,7 +251,7 @@ static inline uint64_t sim_ticket_write(unsigned client, uint64_t number)
 
 static inline uint64_t sim_ticket_read(unsigned client, uint64_t number, unsigned key)
 {
-	return sim_ticket_write(client, number) | ((uint64_t)key + 1) << 48;
+	return sim_ticket_write(client, number) | ((uint64_t)key + 1) << 40;
 }
 
 static inline unsigned sim_ticket_client(uint64_t ticket)
@@ -224,17 +261,17 @@ static inline unsigned sim_ticket_client(uint64_t ticket)
 
 static inline bool sim_ticket_reads(uint64_t ticket)
 {
-	return (ticket >> 48 & 0xff) != 0;
+	return (ticket >> 40 & 0xffff) != 0;
 }
 
 static inline unsigned sim_ticket_key(uint64_t ticket)
 {
-	return (unsigned)(ticket >> 48 & 0xff) - 1;
+	return (unsigned)(ticket >> 40 & 0xffff) - 1;
 }
 
 static inline uint64_t sim_ticket_number(uint64_t ticket)
 {
-	return ticket & 0xffffffffffffu;
+	return ticket & 0xffffffffffu;
 }
 
 /* Clients: client.c, client_request.c */
@@ -246,7 +283,25 @@ void sim_client_replan(struct sim *sim, unsigned client); /* its requests have c
 void sim_clients_calm(struct sim *sim);			  /* whoever is idle goes on */
 void sim_clients_silence(struct sim *sim);		  /* they ask nothing new; what is under way goes on */
 void sim_clients_check_calm(struct sim *sim);		  /* everything was answered */
+/* The entry at index was applied for the first time: client_fate.c. */
+struct model_effect;
+void sim_clients_modelled(struct sim *sim, uint64_t index, enum kv_operation operation,
+			  const struct model_effect *effect);
+uint64_t sim_clients_floor(const struct sim *sim); /* no open request has its place at or before this index */
 void sim_key_name(unsigned key, uint8_t name[SIM_KEY_SIZE]);
+/* Proposes so many commands that no store understands, each of the size: they fill logs and change nothing. */
+void sim_client_burst(struct sim *sim, unsigned member, unsigned commands, uint32_t size);
+
+/* Answers of earlier terms: stale.c. Sees every frame that a member sends. */
+void sim_stale_new(struct sim *sim);
+void sim_stale_free(struct sim *sim);
+void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
+
+/* Trials: trial.c. In a share of the runs one fault stays for a while after all others have ended. */
+#define SIM_TRIAL_STEPS 4u
+uint64_t sim_trial_begin(struct sim *sim); /* how long each step lasts; 0: there is no trial */
+void sim_trial_step(struct sim *sim, unsigned step);
+void sim_trial_end(struct sim *sim);
 
 /* Invariants: check.h says what is where; durable.h has what disk.c and network.c tell. */
 void sim_checks_new(struct sim *sim); /* before the first member starts */
@@ -254,11 +309,28 @@ void sim_checks_free(struct sim *sim);
 void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
 void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
+void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
 			  struct kv_reply reply);
 /* A client was told that its write took effect at the revision. */
 void sim_sessions_acknowledged(struct sim *sim, uint64_t session, uint64_t sequence, uint64_t revision);
 bool sim_sessions_full(const struct sim *sim); /* a session may have expired */
 void sim_check_calm(struct sim *sim);	       /* all members equal */
+
+/* Progress, promises to those who ask, duties towards messages: check_progress.c */
+void sim_progress_new(struct sim *sim);
+void sim_progress_free(struct sim *sim);
+void sim_progress_started(struct sim *sim, unsigned member);
+void sim_progress_turn(struct sim *sim, unsigned member, const struct raft_status *before,
+		       const struct raft_status *after);
+void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len);
+void sim_progress_asked(struct sim *sim, unsigned member, uint64_t first_ticket, uint32_t n); /* the member took them */
+void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
+
+/* Snapshots do not change while the store goes on: check_snapshots.c */
+void sim_snapshots_new(struct sim *sim);
+void sim_snapshots_free(struct sim *sim);
+void sim_snapshots_applied(struct sim *sim, unsigned member); /* after each entry */
+void sim_snapshots_release(struct sim *sim, unsigned member); /* the member's life ends */
 
 #endif

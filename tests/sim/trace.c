@@ -53,7 +53,33 @@ static void describe_frame(const struct sim_event *event, char *text, size_t siz
 		(void)snprintf(text, size, "timeout now");
 		return;
 	case WIRE_HELLO:
-		(void)snprintf(text, size, "hello");
+		(void)snprintf(text, size, "hello%s", m.hello.blank ? ", blank" : "");
+		return;
+	case WIRE_SNAPSHOT_OFFER:
+		(void)snprintf(text, size, "snapshot offer, entry %" PRIu64 " of term %" PRIu64 ", %" PRIu64 " bytes",
+			       m.snapshot_offer.index, m.snapshot_offer.term, m.snapshot_offer.size);
+		return;
+	case WIRE_SNAPSHOT_REQUEST:
+		(void)snprintf(text, size, "snapshot request, entry %" PRIu64 ", %u bytes at %" PRIu64,
+			       m.snapshot_request.index, m.snapshot_request.size, m.snapshot_request.offset);
+		return;
+	case WIRE_SNAPSHOT_CHUNK:
+		(void)snprintf(text, size, "snapshot chunk, entry %" PRIu64 ", %u of %" PRIu64 " bytes at %" PRIu64,
+			       m.snapshot_chunk.index, m.snapshot_chunk.size, m.snapshot_chunk.total,
+			       m.snapshot_chunk.offset);
+		return;
+	case WIRE_NOT_A_MEMBER:
+		(void)snprintf(text, size, "not a member since entry %" PRIu64, m.not_a_member.config_index);
+		return;
+	case WIRE_ENDPOINT:
+		(void)snprintf(text, size, "endpoint %s", m.endpoint.peer);
+		return;
+	case WIRE_CHECKPOINT:
+		(void)snprintf(text, size, "checkpoint, entry %" PRIu64 ", hash %016" PRIx64 "%s", m.checkpoint.index,
+			       m.checkpoint.hash,
+			       m.checkpoint.majority    ? ", of most"
+			       : m.checkpoint.undecided ? ", of some"
+							: "");
 		return;
 	}
 }

@@ -150,6 +150,9 @@ static void take_item(struct fixture *fixture, unsigned k, const struct kv_frame
 		body.answer = member->leads ? KV_ANSWER_OK : KV_ANSWER_NOT_LEADER;
 		body.number = leader_id(fixture);
 		break;
+	case KV_REQUEST_MEMBERS: /* like a member that does not know the question: the file has to do */
+		body.answer = KV_ANSWER_BAD_REQUEST;
+		break;
 	default:
 		fail_msg("a request of type %u", item->type);
 	}

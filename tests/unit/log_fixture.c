@@ -5,6 +5,7 @@
 
 #include "daemon/assert.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,4 +129,27 @@ int log_fixture_drain(struct storage *storage, struct memory_disk *disk, uint64_
 		r = storage_process(storage, 1);
 	}
 	return r;
+}
+
+int log_fixture_snapshot(struct storage *storage, struct memory_disk *disk, uint64_t index, uint64_t term)
+{
+	struct storage_snapshot_begin begin = {.index = index, .term = term};
+	struct storage_snapshot_progress progress;
+	int r = storage_snapshot_begin(storage, &begin);
+	if (r == 0)
+		r = storage_snapshot_finish(storage);
+	storage_snapshot_written(storage, &progress);
+	while (r == 0 && progress.phase != STORAGE_SNAPSHOT_IDLE && memory_disk_step(disk, DISK_LANE_BACKGROUND)) {
+		r = storage_process(storage, 1);
+		storage_snapshot_written(storage, &progress);
+	}
+	if (r == 0 && progress.phase != STORAGE_SNAPSHOT_IDLE)
+		return -EIO; /* the process died */
+	return r == 0 ? progress.result : r;
+}
+
+int log_fixture_compact(struct storage *storage, struct memory_disk *disk, uint64_t index, uint64_t term)
+{
+	int r = log_fixture_snapshot(storage, disk, index, term);
+	return r == 0 ? storage_compact(storage, index, term) : r;
 }

@@ -6,7 +6,7 @@
 #ifndef RAFT_KV_TESTS_LOG_FIXTURE_H
 #define RAFT_KV_TESTS_LOG_FIXTURE_H
 
-#include "daemon/storage/storage.h"
+#include "daemon/storage/snapshots.h"
 #include "tests/unit/memory_disk.h"
 
 #define MODEL_ENTRIES_MAX 2048u
@@ -49,5 +49,10 @@ uint64_t log_fixture_compare(struct storage *storage, const struct log_model *mo
 			     uint32_t chunk, int *ret_error);
 /* Process and run the disk until nothing is left to do. Returns storage_process's result. */
 int log_fixture_drain(struct storage *storage, struct memory_disk *disk, uint64_t seed);
+
+/* Writes a small snapshot up to index, executing jobs of the BACKGROUND lane only. Returns 0 when it is durable. */
+int log_fixture_snapshot(struct storage *storage, struct memory_disk *disk, uint64_t index, uint64_t term);
+/* The same, and compacts the log up to it. Returns storage_compact's result. */
+int log_fixture_compact(struct storage *storage, struct memory_disk *disk, uint64_t index, uint64_t term);
 
 #endif

@@ -20,9 +20,10 @@
 struct inode {
 	bool used;
 	uint64_t size;
-	uint8_t *seen;	  /* by processes */
-	uint8_t *platter; /* after a power failure */
-	uint8_t *dirty;	  /* one byte a sector: seen, but not on the platter, and the next sync would change that */
+	uint64_t platter_size; /* it grows with the sectors that reach the platter, and shrinks with a sync */
+	uint8_t *seen;	       /* by processes */
+	uint8_t *platter;      /* after a power failure */
+	uint8_t *dirty; /* one byte a sector: seen, but not on the platter, and the next sync would change that */
 };
 
 struct name {
@@ -64,6 +65,8 @@ struct memory_disk {
 	int error;
 	bool dead;
 	bool fail_sync;
+	uint64_t fail_at;
+	int fail_error;
 	uint64_t die_at;
 	uint64_t operations;
 	uint64_t capacity;
@@ -163,11 +166,13 @@ static unsigned new_inode(struct memory_disk *disk, uint64_t size)
 	while (i < FILES_MAX && disk->inodes[i].used)
 		i++;
 	raft_assert(i < FILES_MAX);
+	size_t room = sectors(size) * SECTOR + 1; /* of an empty file, too */
 	disk->inodes[i] = (struct inode){.used = true,
 					 .size = size,
-					 .seen = calloc(1, size),
-					 .platter = calloc(1, size),
-					 .dirty = calloc(1, sectors(size))};
+					 .platter_size = size,
+					 .seen = calloc(1, room),
+					 .platter = calloc(1, room),
+					 .dirty = calloc(1, sectors(size) + 1)};
 	raft_assert(disk->inodes[i].seen && disk->inodes[i].platter && disk->inodes[i].dirty);
 	return i;
 }
@@ -178,6 +183,7 @@ static void sync_inode(struct inode *inode)
 		if (inode->dirty[s])
 			memcpy(inode->platter + s * SECTOR, inode->seen + s * SECTOR, SECTOR);
 	memset(inode->dirty, 0, sectors(inode->size));
+	inode->platter_size = inode->size;
 }
 
 static uint64_t used_bytes(const struct memory_disk *disk)
@@ -190,15 +196,55 @@ static uint64_t used_bytes(const struct memory_disk *disk)
 
 /* Operations ----------------------------------------------------------------------------------------- */
 
+static void put_bytes(struct inode *inode, const struct disk_job *job)
+{
+	memcpy(inode->seen + job->offset, job->buf, job->size);
+	for (size_t s = (size_t)(job->offset / SECTOR); s < sectors(job->offset + job->size); s++)
+		inode->dirty[s] = 1;
+}
+
 static int do_write(struct memory_disk *disk, const struct disk_job *job)
 {
 	struct inode *inode = find_file(disk, job->name);
 	if (!inode)
 		return -ENOENT;
 	raft_assert(job->offset <= inode->size && job->size <= inode->size - job->offset); /* never grows a file */
-	raft_assert(job->offset % SECTOR == 0 && job->size % SECTOR == 0);
-	memcpy(inode->seen + job->offset, job->buf, job->size);
-	memset(inode->dirty + job->offset / SECTOR, 1, (size_t)(job->size / SECTOR));
+	put_bytes(inode, job);
+	return 0;
+}
+
+static void *resized(void *bytes, size_t old, size_t size)
+{
+	uint8_t *grown = realloc(bytes, size);
+	raft_assert(grown);
+	if (size > old)
+		memset(grown + old, 0, size - old);
+	return grown;
+}
+
+/* Cut at offset, then added to; offset 0 creates the file. What lay behind the cut stays on the platter until a sync. */
+static int do_stream(struct memory_disk *disk, const struct disk_job *job)
+{
+	struct inode *inode = find_file(disk, job->name);
+	if (job->offset > (inode ? inode->size : 0))
+		return -ENOSPC; /* the piece before this one found no room */
+	if (used_bytes(disk) - (inode ? inode->size - job->offset : 0) + job->size > disk->capacity)
+		return -ENOSPC;
+	if (!inode) {
+		struct change change = {.type = CHANGE_LINK, .inode = new_inode(disk, 0)};
+		(void)snprintf(change.name, sizeof(change.name), "%s", job->name);
+		change_directory(disk, &change);
+		inode = &disk->inodes[change.inode];
+	}
+	size_t old = sectors(inode->size > inode->platter_size ? inode->size : inode->platter_size);
+	size_t now = sectors(job->offset + job->size);
+	now = now > old ? now : old;
+	inode->seen = resized(inode->seen, old * SECTOR, now * SECTOR + 1);
+	inode->platter = resized(inode->platter, old * SECTOR, now * SECTOR + 1);
+	inode->dirty = resized(inode->dirty, old, now + 1);
+	inode->size = job->offset + job->size;
+	memset(inode->dirty + sectors(inode->size), 0, now - sectors(inode->size));
+	put_bytes(inode, job);
 	return 0;
 }
 
@@ -240,7 +286,7 @@ static int do_unlink(struct memory_disk *disk, const char *name)
 {
 	struct name *entry = find_name(&disk->seen, name);
 	if (!entry)
-		return -ENOENT;
+		return 0;
 	struct change change = {.type = CHANGE_UNLINK, .inode = entry->inode};
 	(void)snprintf(change.name, sizeof(change.name), "%s", name);
 	change_directory(disk, &change);
@@ -274,6 +320,8 @@ static int prepare_step(struct memory_disk *disk, const struct disk_job *job, un
 
 static unsigned phases(enum disk_job_type type)
 {
+	if (type == DISK_JOB_STREAM || type == DISK_JOB_SYNC)
+		return 1;
 	return type == DISK_JOB_PREPARE ? 4 : 2;
 }
 
@@ -288,6 +336,10 @@ static int job_step(struct memory_disk *disk, const struct disk_job *job, unsign
 		return phase == 0 ? do_rename(disk, job->name, job->new_name) : do_sync_directory(disk);
 	case DISK_JOB_REMOVE:
 		return phase == 0 ? do_unlink(disk, job->name) : do_sync_directory(disk);
+	case DISK_JOB_STREAM:
+		return do_stream(disk, job);
+	case DISK_JOB_SYNC:
+		return do_sync(disk, job->name);
 	}
 	return -EINVAL;
 }
@@ -301,9 +353,9 @@ static int operate(struct memory_disk *disk, const struct disk_job *job, unsigne
 		return -EIO;
 	if (disk->error < 0)
 		return disk->error;
-	disk->operations++;
-	int r = job_step(disk, job, phase);
-	if (r < 0 && !(r == -ENOSPC && job->type == DISK_JOB_PREPARE))
+	int r = disk->operations++ == disk->fail_at ? disk->fail_error : job_step(disk, job, phase);
+	bool makes_file = job->type == DISK_JOB_PREPARE || job->type == DISK_JOB_STREAM || job->type == DISK_JOB_SYNC;
+	if (r < 0 && !(r == -ENOSPC && makes_file))
 		disk->error = r;
 	return r;
 }
@@ -413,6 +465,7 @@ struct memory_disk *memory_disk_new(void)
 	raft_assert(disk);
 	disk->disk.ops = &memory_ops;
 	disk->die_at = UINT64_MAX;
+	disk->fail_at = UINT64_MAX;
 	disk->capacity = UINT64_MAX;
 	return disk;
 }
@@ -444,9 +497,10 @@ struct memory_disk *memory_disk_clone(const struct memory_disk *disk)
 		struct inode *inode = &copy->inodes[i];
 		if (!inode->used)
 			continue;
-		inode->seen = copy_bytes(inode->seen, inode->size);
-		inode->platter = copy_bytes(inode->platter, inode->size);
-		inode->dirty = copy_bytes(inode->dirty, sectors(inode->size));
+		size_t n = sectors(inode->size > inode->platter_size ? inode->size : inode->platter_size);
+		inode->seen = copy_bytes(inode->seen, n * SECTOR + 1);
+		inode->platter = copy_bytes(inode->platter, n * SECTOR + 1);
+		inode->dirty = copy_bytes(inode->dirty, n + 1);
 	}
 	return copy;
 }
@@ -518,6 +572,14 @@ unsigned memory_disk_unsynced(const struct memory_disk *disk)
 	return n;
 }
 
+/* A sector that reaches the platter makes the file at least so long there, with zeros in front if need be. */
+static void grow_platter(struct inode *inode, size_t sector)
+{
+	uint64_t end = (sector + 1) * SECTOR < inode->size ? (sector + 1) * SECTOR : inode->size;
+	if (inode->platter_size < end)
+		inode->platter_size = end;
+}
+
 static void crash_inode(struct inode *inode, memory_fate_fn fate, void *arg, unsigned *number)
 {
 	for (size_t s = 0; s < sectors(inode->size); s++) {
@@ -528,17 +590,21 @@ static void crash_inode(struct inode *inode, memory_fate_fn fate, void *arg, uns
 		switch (fate(arg, (*number)++)) {
 		case FATE_KEPT:
 			memcpy(to, from, SECTOR);
+			grow_platter(inode, s);
 			break;
 		case FATE_TORN:
 			memcpy(to, from, SECTOR / 2);
+			grow_platter(inode, s);
 			break;
 		case FATE_LOST:
 		case FATES:
 			break;
 		}
 	}
-	memcpy(inode->seen, inode->platter, inode->size);
-	memset(inode->dirty, 0, sectors(inode->size));
+	size_t n = sectors(inode->size > inode->platter_size ? inode->size : inode->platter_size);
+	memcpy(inode->seen, inode->platter, n * SECTOR);
+	memset(inode->dirty, 0, n);
+	inode->size = inode->platter_size;
 }
 
 void memory_disk_crash(struct memory_disk *disk, memory_fate_fn fate, void *arg)
@@ -569,6 +635,12 @@ void memory_disk_kill(struct memory_disk *disk)
 void memory_disk_fail_sync(struct memory_disk *disk)
 {
 	disk->fail_sync = true;
+}
+
+void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error)
+{
+	disk->fail_at = n == UINT64_MAX ? n : disk->operations + n;
+	disk->fail_error = error;
 }
 
 void memory_disk_set_capacity(struct memory_disk *disk, uint64_t bytes)
@@ -607,4 +679,5 @@ void memory_disk_truncate(struct memory_disk *disk, const char *name, uint64_t s
 	struct inode *inode = find_file(disk, name);
 	raft_assert(inode && size <= inode->size);
 	inode->size = size;
+	inode->platter_size = size;
 }

@@ -55,7 +55,9 @@ void memory_disk_kill(struct memory_disk *disk);
 /* The next sync of a file fails with -EIO, and as with real kernels its sectors count as clean afterwards: visible, but
  * not on the platter, and no later sync writes them. */
 void memory_disk_fail_sync(struct memory_disk *disk);
-/* Room for this many bytes in all files; PREPARE fails with -ENOSPC beyond. */
+/* Operation number n from now fails with this error and changes nothing. UINT64_MAX: none. */
+void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error);
+/* Room for this many bytes in all files; PREPARE and STREAM fail with -ENOSPC beyond. */
 void memory_disk_set_capacity(struct memory_disk *disk, uint64_t bytes);
 
 /* Direct access, for damage and inspection: contents as a process sees them, or NULL. A change made here is

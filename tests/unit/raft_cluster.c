@@ -2,12 +2,9 @@
  * See raft_cluster.h. The members' logs here hold real entries (term, value), so that what the core only counts can be
  * compared between members.
  */
-#include "raft_cluster.h"
-#include "daemon/assert.h"
+#include "raft_cluster_internal.h"
 
 #include <string.h>
-
-#define RC_ENTRIES_PER_MESSAGE 8192u
 
 uint64_t rc_random(struct rc_cluster *cluster, uint64_t below)
 {
@@ -25,12 +22,12 @@ bool rc_chance(struct rc_cluster *cluster, unsigned percent)
 	return rc_random(cluster, 100) < percent;
 }
 
-static uint64_t between(struct rc_cluster *cluster, uint64_t low, uint64_t high)
+uint64_t rc_between(struct rc_cluster *cluster, uint64_t low, uint64_t high)
 {
 	return low + (high > low ? rc_random(cluster, high - low + 1) : 0);
 }
 
-static void *grow(void *array, size_t n, size_t *capacity, size_t size)
+void *rc_grow(void *array, size_t n, size_t *capacity, size_t size)
 {
 	if (n < *capacity)
 		return array;
@@ -42,22 +39,37 @@ static void *grow(void *array, size_t n, size_t *capacity, size_t size)
 	return array;
 }
 
-static void log_push(struct rc_log *log, const struct rc_entry *entry)
+void rc_log_push(struct rc_log *log, const struct rc_entry *entry)
 {
-	log->entries = grow(log->entries, log->n, &log->capacity, sizeof(*log->entries));
+	log->entries = rc_grow(log->entries, log->n, &log->capacity, sizeof(*log->entries));
 	log->entries[log->n++] = *entry;
 }
 
-static void log_copy(struct rc_log *log, const struct rc_log *other)
+void rc_log_copy(struct rc_log *log, const struct rc_log *other)
 {
 	log->n = 0;
 	for (size_t i = 0; i < other->n; i++)
-		log_push(log, &other->entries[i]);
+		rc_log_push(log, &other->entries[i]);
 }
 
-static bool same_entry(const struct rc_entry *a, const struct rc_entry *b)
+bool rc_same_entry(const struct rc_entry *a, const struct rc_entry *b)
 {
-	return a->term == b->term && a->value == b->value && a->size == b->size;
+	return a->term == b->term && a->value == b->value && a->size == b->size && a->type == b->type;
+}
+
+void rc_log_reset(struct rc_cluster *cluster, struct rc_log *log, uint64_t index, uint64_t term)
+{
+	const struct rc_log *committed = &cluster->committed;
+	bool real = index <= committed->n && committed->entries[index - 1].term == term;
+
+	raft_assert(real || cluster->scripted);
+	cluster->made_up |= !real;
+	log->n = 0;
+	for (size_t i = 0; i < index; i++) {
+		struct rc_entry made_up = {.term = term};
+
+		rc_log_push(log, real ? &committed->entries[i] : &made_up);
+	}
 }
 
 /* Life ------------------------------------------------------------------------------------------------- */
@@ -65,7 +77,8 @@ static bool same_entry(const struct rc_entry *a, const struct rc_entry *b)
 void rc_init(struct rc_cluster *cluster, const struct rc_options *options)
 {
 	memset(cluster, 0, sizeof(*cluster));
-	raft_assert(options->n_nodes <= RC_NODES_MAX && options->n_learners < options->n_nodes);
+	raft_assert(options->n_nodes <= RC_NODES_MAX && options->n_blank <= options->n_nodes);
+	raft_assert(options->n_learners < options->n_nodes);
 	cluster->options = *options;
 	cluster->random = (options->seed + 1) * 0x9e3779b97f4a7c15u;
 	cluster->now_us = 1000000;
@@ -75,8 +88,17 @@ void rc_init(struct rc_cluster *cluster, const struct rc_options *options)
 	cluster->disk_min_us = 100;
 	cluster->disk_max_us = 300;
 	for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-		cluster->nodes[id].id = id;
-		cluster->nodes[id].voter = id <= options->n_nodes - options->n_learners;
+		struct rc_node *node = &cluster->nodes[id];
+		struct raft_config_member member = {.id = id, .incarnation = id * 1000, .role = RAFT_MEMBER_VOTER};
+		unsigned n_founders = options->n_nodes - options->n_blank;
+
+		node->id = id;
+		node->incarnation = member.incarnation;
+		node->blank = id > n_founders;
+		if (id > n_founders - options->n_learners)
+			member.role = RAFT_MEMBER_LEARNER;
+		if (!node->blank)
+			raft_assert(raft_config_set(&cluster->genesis, &member));
 	}
 }
 
@@ -97,11 +119,15 @@ void rc_fini(struct rc_cluster *cluster)
 		free(node->writes);
 		free(node->log.entries);
 		free(node->disk.entries);
+		free(node->lost.entries);
 		free(node->reads);
 	}
 	for (size_t i = 0; i < cluster->n_flights; i++)
 		free(cluster->flights[i].entries);
 	free(cluster->flights);
+	for (size_t i = 0; i < cluster->n_configs; i++)
+		free(cluster->configs[i]);
+	free(cluster->configs);
 	free(cluster->committed.entries);
 	free(cluster->leaders);
 }
@@ -112,9 +138,10 @@ void rc_seed_log(struct rc_cluster *cluster, uint64_t id, uint64_t term, unsigne
 
 	for (unsigned i = 0; i < n; i++) {
 		/* The value follows from term and index, as it would in a real log. */
-		struct rc_entry entry = {.term = term, .value = term << 32 | (node->disk.n + 1), .size = 10};
+		struct rc_entry entry = {
+			.term = term, .value = term << 32 | (node->disk.n + 1), .size = 10, .type = RAFT_ENTRY_COMMAND};
 
-		log_push(&node->disk, &entry);
+		rc_log_push(&node->disk, &entry);
 	}
 	if (node->disk_hard.term < term)
 		node->disk_hard.term = term;
@@ -125,12 +152,27 @@ void rc_seed_hard_state(struct rc_cluster *cluster, uint64_t id, uint64_t term, 
 	cluster->nodes[id].disk_hard = (struct raft_hard_state){.term = term, .vote = vote};
 }
 
+/* The configuration as of the base: from the compacted entries, which stand for the snapshot. */
+static void recover_config(const struct rc_cluster *cluster, const struct rc_node *node,
+			   struct raft_recovered *recovered)
+{
+	if (!node->blank || node->base > 0)
+		recovered->config = cluster->genesis;
+	for (size_t i = 0; i < node->base; i++) {
+		if (node->disk.entries[i].type != RAFT_ENTRY_CONFIG)
+			continue;
+		recovered->config = rc_config_by_number(cluster, node->disk.entries[i].value)->config;
+		recovered->config_index = i + 1;
+	}
+}
+
 void rc_start(struct rc_cluster *cluster, uint64_t id)
 {
 	struct rc_node *node = &cluster->nodes[id];
 	const struct rc_options *o = &cluster->options;
 	struct raft_options options = {
 		.id = id,
+		.incarnation = node->incarnation,
 		.seed = rc_random(cluster, UINT32_MAX),
 		.heartbeat_us = RC_HEARTBEAT_US,
 		.election_timeout_min_us = RC_TIMEOUT_MIN_US,
@@ -142,11 +184,8 @@ void rc_start(struct rc_cluster *cluster, uint64_t id)
 	struct raft_recovered recovered = {.hard_state = node->disk_hard, .commit = node->disk_commit};
 
 	raft_assert(!node->core);
-	recovered.config.n_members = cluster->n_nodes;
-	for (unsigned i = 0; i < cluster->n_nodes; i++) {
-		recovered.config.members[i].id = i + 1;
-		recovered.config.members[i].voter = cluster->nodes[i + 1].voter;
-	}
+	node->base = node->disk_base;
+	recover_config(cluster, node, &recovered);
 	recovered.base_index = node->base;
 	recovered.base_term = node->base ? node->disk.entries[node->base - 1].term : 0;
 	if (recovered.commit < node->base)
@@ -154,17 +193,20 @@ void rc_start(struct rc_cluster *cluster, uint64_t id)
 	node->core = raft_new(&options, &recovered, cluster->now_us);
 	raft_assert(node->core);
 	for (size_t i = node->base; i < node->disk.n; i++) {
-		int r = raft_recover_entries(node->core, node->disk.entries[i].term, &node->disk.entries[i].size, 1);
+		const struct rc_entry *entry = &node->disk.entries[i];
+		int r = raft_recover_entries(node->core, entry->term, &entry->size, 1);
 
+		if (r == 0 && entry->type == RAFT_ENTRY_CONFIG)
+			r = raft_recover_config(node->core, i + 1, &rc_config_by_number(cluster, entry->value)->config);
 		raft_assert(r == 0);
 	}
-	log_copy(&node->log, &node->disk);
+	rc_log_copy(&node->log, &node->disk);
 	raft_start(node->core, cluster->now_us);
 	raft_check_invariants(node->core);
 	raft_get_status(node->core, &node->status);
 	node->commit = node->status.commit;
 	while (cluster->committed.n < node->commit) /* what a test gave it to begin with */
-		log_push(&cluster->committed, &node->disk.entries[cluster->committed.n]);
+		rc_log_push(&cluster->committed, &node->disk.entries[cluster->committed.n]);
 	node->n_reads = 0;
 	(void)rc_tick(cluster, id); /* tells the deadline; a lone voter campaigns */
 }
@@ -176,8 +218,7 @@ void rc_start_all(struct rc_cluster *cluster)
 			rc_start(cluster, id);
 }
 
-/* The write becomes durable as one atomic unit. */
-static void apply_write(struct rc_node *node)
+void rc_apply_write(struct rc_cluster *cluster, struct rc_node *node)
 {
 	struct rc_write write = node->writes[0];
 
@@ -186,12 +227,16 @@ static void apply_write(struct rc_node *node)
 	node->n_writes--;
 	node->disk_hard = write.hard_state;
 	node->disk_commit = write.commit;
+	if (write.reset_index) {
+		rc_log_reset(cluster, &node->disk, write.reset_index, write.reset_term);
+		node->disk_base = write.reset_index;
+	}
 	if (write.truncate_from)
 		node->disk.n = write.truncate_from - 1;
 	if (write.n)
 		raft_assert(node->disk.n == write.first_index - 1);
 	for (uint32_t i = 0; i < write.n; i++)
-		log_push(&node->disk, &write.entries[i]);
+		rc_log_push(&node->disk, &write.entries[i]);
 	free(write.entries);
 }
 
@@ -200,92 +245,98 @@ void rc_crash(struct rc_cluster *cluster, uint64_t id, size_t n_survive)
 	struct rc_node *node = &cluster->nodes[id];
 
 	while (n_survive-- > 0 && node->n_writes > 0)
-		apply_write(node);
+		rc_apply_write(cluster, node);
 	drop_writes(node);
 	node->core = raft_free(node->core);
 	node->n_reads = 0;
 }
 
-/* Checks ----------------------------------------------------------------------------------------------- */
-
-static bool disk_holds(const struct rc_node *node, uint64_t index, const struct rc_entry *entry)
+void rc_wipe(struct rc_cluster *cluster, uint64_t id)
 {
-	return index <= node->disk.n && same_entry(&node->disk.entries[index - 1], entry);
+	struct rc_node *node = &cluster->nodes[id];
+
+	raft_assert(!node->core);
+	rc_log_copy(&node->lost, &node->disk);
+	node->disk.n = 0;
+	node->log.n = 0;
+	node->disk_hard = (struct raft_hard_state){0};
+	node->disk_commit = 0;
+	node->disk_base = 0;
+	node->base = 0;
+	node->commit = 0;
+	node->blank = true;
+	node->incarnation++;
 }
 
-/* Dissertation, section 3.8: what leaves rests on nothing that a crash could take back. */
-static void check_message(const struct rc_cluster *cluster, const struct rc_node *node,
-			  const struct raft_message *message)
-{
-	const struct rc_node *to = &cluster->nodes[message->to];
-	const struct raft_hard_state *disk = &node->disk_hard;
-	bool asks_pre = message->type == RAFT_MESSAGE_VOTE_REQUEST && message->vote_request.pre_vote;
+/* Steps ------------------------------------------------------------------------------------------------ */
 
-	raft_assert(message->from == node->id && message->to != node->id);
-	raft_assert(message->term - (asks_pre ? 1 : 0) <= disk->term); /* the term is durable */
-	raft_assert(message->term == node->status.hard_state.term + (asks_pre ? 1 : 0));
-	if (message->type == RAFT_MESSAGE_VOTE_REQUEST && !asks_pre)
-		raft_assert(disk->vote == node->id); /* its own vote is durable */
-	if (message->type == RAFT_MESSAGE_VOTE_REPLY && message->vote_reply.granted && !message->vote_reply.pre_vote) {
-		raft_assert(disk->vote == message->to); /* the vote is durable */
-		raft_assert(message->vote_reply.request_term == message->term);
+/* Entry i of the write. */
+static void make_entry(struct rc_cluster *cluster, const struct raft_event *event, const struct raft_update *update,
+		       uint32_t i, struct rc_entry *entry)
+{
+	*entry = (struct rc_entry){.term = update->write.term, .type = RAFT_ENTRY_COMMAND};
+	if (update->write.noop) {
+		entry->type = RAFT_ENTRY_NOOP;
+	} else if (update->write.config) {
+		struct raft_config config;
+		int r = raft_config_decode(update->write.config, update->write.config_size, &config);
+
+		raft_assert(r == RAFT_CONFIG_OK);
+		entry->type = RAFT_ENTRY_CONFIG;
+		entry->size = update->write.config_size;
+		entry->value = rc_config_number(cluster, &config);
+	} else if (event->type == RAFT_EVENT_MESSAGE) {
+		const struct raft_entry *from = &event->message->append.entries[update->write.skip + i];
+		struct raft_config config;
+
+		entry->term = from->term;
+		entry->size = from->size;
+		entry->type = from->type;
+		if (from->type == RAFT_ENTRY_CONFIG && raft_config_decode(from->data, from->size, &config) == 0)
+			entry->value = rc_config_number(cluster, &config);
+		else
+			memcpy(&entry->value, from->data, sizeof(entry->value));
+	} else {
+		entry->value = ++cluster->next_value;
+		entry->size = event->propose.sizes[i];
 	}
-	if (message->type == RAFT_MESSAGE_APPEND_REPLY && !message->append_reply.rejected) {
-		raft_assert(message->append_reply.match <= node->disk.n); /* the entries are durable */
-		for (uint64_t i = message->append_reply.match; i > 0 && i + 64 > message->append_reply.match; i--) {
-			raft_assert(same_entry(&node->disk.entries[i - 1], &node->log.entries[i - 1]));
-			/* … and they are the leader's */
-			if (!cluster->scripted && to->core && to->status.role == RAFT_LEADER &&
-			    to->status.hard_state.term == message->term)
-				raft_assert(i <= to->log.n &&
-					    same_entry(&node->log.entries[i - 1], &to->log.entries[i - 1]));
-		}
-	}
-	if (message->type == RAFT_MESSAGE_APPEND)
-		raft_assert(node->status.role == RAFT_LEADER);
 }
 
-static void check_new_leader(struct rc_cluster *cluster, const struct rc_node *node)
+static void take_write(struct rc_cluster *cluster, struct rc_node *node, const struct raft_event *event,
+		       const struct raft_update *update)
 {
-	uint64_t term = node->status.hard_state.term;
-	size_t old = cluster->leaders_capacity;
+	struct rc_write write = {.seq = update->write.seq, .hard_state = update->write.hard_state};
 
-	cluster->leaders = grow(cluster->leaders, (size_t)term, &cluster->leaders_capacity, sizeof(uint64_t));
-	for (size_t i = old; i < cluster->leaders_capacity; i++)
-		cluster->leaders[i] = 0;
-	raft_assert(cluster->leaders[term] == 0 || cluster->leaders[term] == node->id); /* Election Safety */
-	if (cluster->leaders[term] == node->id)
-		return;
-	cluster->leaders[term] = node->id;
-	raft_assert(node->log.n >= cluster->committed.n); /* Leader Completeness */
-	for (size_t i = 0; i < cluster->committed.n; i++)
-		raft_assert(same_entry(&node->log.entries[i], &cluster->committed.entries[i]));
-}
-
-/* State Machine Safety, and that a quorum's disks hold whatever is committed for the first time. */
-static void check_commit(struct rc_cluster *cluster, struct rc_node *node)
-{
-	uint64_t commit = node->status.commit;
-	unsigned voters = 0;
-	unsigned holders = 0;
-
-	raft_assert(commit >= node->commit && commit <= node->log.n);
-	for (uint64_t i = node->commit + 1; i <= commit && i <= cluster->committed.n; i++)
-		raft_assert(same_entry(&node->log.entries[i - 1], &cluster->committed.entries[i - 1]));
-	if (commit > cluster->committed.n) {
-		const struct rc_entry *entry = &node->log.entries[commit - 1];
-
-		raft_assert(cluster->scripted || node->status.role == RAFT_LEADER);
-		raft_assert(cluster->scripted || entry->term == node->status.hard_state.term);
-		for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-			voters += cluster->nodes[id].voter;
-			holders += cluster->nodes[id].voter && disk_holds(&cluster->nodes[id], commit, entry);
-		}
-		raft_assert(cluster->scripted || holders >= voters / 2 + 1);
-		while (cluster->committed.n < commit)
-			log_push(&cluster->committed, &node->log.entries[cluster->committed.n]);
+	write.commit = update->commit;
+	write.due_us = cluster->now_us + rc_between(cluster, cluster->disk_min_us, cluster->disk_max_us);
+	write.truncate_from = update->write.truncate_from;
+	write.first_index = update->write.first_index;
+	write.reset_index = update->write.reset_index;
+	write.reset_term = update->write.reset_term;
+	if (write.reset_index) {
+		raft_assert(update->write.truncate_from == 0 && update->write.first_index == 0);
+		raft_assert(write.reset_index > node->commit);
+		rc_log_reset(cluster, &node->log, write.reset_index, write.reset_term);
+		node->base = write.reset_index;
 	}
-	node->commit = commit;
+	if (update->write.truncate_from) {
+		raft_assert(update->write.truncate_from == update->write.first_index);
+		raft_assert(update->write.truncate_from > node->commit);
+		node->log.n = update->write.truncate_from - 1;
+	}
+	if (update->write.first_index) {
+		write.n = (uint32_t)(update->write.last_index - update->write.first_index + 1);
+		write.entries = malloc(write.n * sizeof(*write.entries));
+		raft_assert(write.entries && node->log.n == update->write.first_index - 1);
+	}
+	for (uint32_t i = 0; i < write.n; i++) {
+		struct rc_entry *entry = &write.entries[i];
+
+		make_entry(cluster, event, update, i, entry);
+		rc_log_push(&node->log, entry);
+	}
+	node->writes = rc_grow(node->writes, node->n_writes, &node->writes_capacity, sizeof(*node->writes));
+	node->writes[node->n_writes++] = write;
 }
 
 static void take_reads(struct rc_cluster *cluster, struct rc_node *node, const struct raft_update *update)
@@ -314,84 +365,6 @@ static void take_reads(struct rc_cluster *cluster, struct rc_node *node, const s
 	}
 }
 
-void rc_check_logs(struct rc_cluster *cluster)
-{
-	for (uint64_t a = 1; a <= cluster->n_nodes; a++) {
-		for (uint64_t b = a + 1; b <= cluster->n_nodes; b++) {
-			const struct rc_log *x = &cluster->nodes[a].log;
-			const struct rc_log *y = &cluster->nodes[b].log;
-			size_t n = x->n < y->n ? x->n : y->n;
-			bool equal = false;
-
-			/* Log Matching: below an index with equal terms everything is equal. */
-			for (size_t i = n; i > 0; i--) {
-				equal |= x->entries[i - 1].term == y->entries[i - 1].term;
-				raft_assert(!equal || same_entry(&x->entries[i - 1], &y->entries[i - 1]));
-			}
-		}
-	}
-}
-
-/* Steps ------------------------------------------------------------------------------------------------ */
-
-static void take_write(struct rc_cluster *cluster, struct rc_node *node, const struct raft_event *event,
-		       const struct raft_update *update)
-{
-	struct rc_write write = {.seq = update->write.seq, .hard_state = update->write.hard_state};
-
-	write.commit = update->commit;
-	write.due_us = cluster->now_us + between(cluster, cluster->disk_min_us, cluster->disk_max_us);
-	write.truncate_from = update->write.truncate_from;
-	write.first_index = update->write.first_index;
-	if (update->write.truncate_from) {
-		raft_assert(update->write.truncate_from == update->write.first_index);
-		raft_assert(update->write.truncate_from > node->commit);
-		node->log.n = update->write.truncate_from - 1;
-	}
-	if (update->write.first_index) {
-		write.n = (uint32_t)(update->write.last_index - update->write.first_index + 1);
-		write.entries = malloc(write.n * sizeof(*write.entries));
-		raft_assert(write.entries && node->log.n == update->write.first_index - 1);
-	}
-	for (uint32_t i = 0; i < write.n; i++) {
-		struct rc_entry *entry = &write.entries[i];
-
-		*entry = (struct rc_entry){.term = update->write.term};
-		if (event->type == RAFT_EVENT_MESSAGE && !update->write.noop) {
-			const struct raft_entry *from = &event->message->append.entries[update->write.skip + i];
-
-			memcpy(&entry->value, from->data, sizeof(entry->value));
-			entry->term = from->term;
-			entry->size = from->size;
-		} else if (!update->write.noop) {
-			entry->value = ++cluster->next_value;
-			entry->size = event->propose.sizes[i];
-		}
-		log_push(&node->log, entry);
-	}
-	node->writes = grow(node->writes, node->n_writes, &node->writes_capacity, sizeof(*node->writes));
-	node->writes[node->n_writes++] = write;
-}
-
-static void fly(struct rc_cluster *cluster, const struct rc_node *node, const struct raft_message *message)
-{
-	struct rc_flight flight = {.message = *message, .order = ++cluster->order};
-	uint32_t n = message->type == RAFT_MESSAGE_APPEND ? message->append.n_entries : 0;
-
-	cluster->n_rejects += message->type == RAFT_MESSAGE_APPEND_REPLY && message->append_reply.rejected;
-	flight.due_us = cluster->now_us + between(cluster, cluster->delay_min_us, cluster->delay_max_us);
-	raft_assert(n <= RC_ENTRIES_PER_MESSAGE);
-	if (n > 0) {
-		raft_assert(message->append.prev_index + n <= node->log.n);
-		flight.entries = malloc(n * sizeof(*flight.entries));
-		raft_assert(flight.entries);
-		memcpy(flight.entries, node->log.entries + message->append.prev_index, n * sizeof(*flight.entries));
-	}
-	cluster->flights =
-		grow(cluster->flights, cluster->n_flights, &cluster->flights_capacity, sizeof(*cluster->flights));
-	cluster->flights[cluster->n_flights++] = flight;
-}
-
 static void take_update(struct rc_cluster *cluster, struct rc_node *node, const struct raft_event *event)
 {
 	const struct raft_update *update = &node->last;
@@ -402,11 +375,11 @@ static void take_update(struct rc_cluster *cluster, struct rc_node *node, const 
 		take_write(cluster, node, event, update);
 	raft_assert(node->log.n == node->status.last_index);
 	if (node->status.role == RAFT_LEADER)
-		check_new_leader(cluster, node);
-	check_commit(cluster, node);
+		rc_check_new_leader(cluster, node);
+	rc_check_commit(cluster, node);
 	for (size_t i = 0; i < update->n_messages; i++) {
-		check_message(cluster, node, &update->messages[i]);
-		fly(cluster, node, &update->messages[i]);
+		rc_check_message(cluster, node, &update->messages[i]);
+		rc_fly(cluster, node, &update->messages[i]);
 	}
 	take_reads(cluster, node, update);
 	for (size_t i = 0; i < update->n_traces; i++)
@@ -478,7 +451,7 @@ int rc_read(struct rc_cluster *cluster, uint64_t id)
 	struct raft_event event = {.type = RAFT_EVENT_READ, .read_id = ++cluster->next_read_id};
 	int r;
 
-	node->reads = grow(node->reads, node->n_reads, &node->reads_capacity, sizeof(*node->reads));
+	node->reads = rc_grow(node->reads, node->n_reads, &node->reads_capacity, sizeof(*node->reads));
 	node->reads[node->n_reads++] = (struct rc_read){.id = event.read_id, .floor = cluster->committed.n};
 	r = rc_step(cluster, id, &event);
 	if (r != RAFT_OK)
@@ -513,7 +486,7 @@ void rc_persist_one(struct rc_cluster *cluster, uint64_t id)
 	struct raft_event event = {.type = RAFT_EVENT_PERSISTED, .persisted_seq = node->writes[0].seq};
 	int r;
 
-	apply_write(node);
+	rc_apply_write(cluster, node);
 	r = rc_step(cluster, id, &event);
 	raft_assert(r == RAFT_OK);
 }
@@ -526,7 +499,7 @@ void rc_persist_at_once(struct rc_cluster *cluster, uint64_t id)
 
 	while (node->n_writes > 0) {
 		event.persisted_seq = node->writes[0].seq;
-		apply_write(node);
+		rc_apply_write(cluster, node);
 	}
 	r = rc_step(cluster, id, &event);
 	raft_assert(r == RAFT_OK);
@@ -536,265 +509,4 @@ void rc_persist(struct rc_cluster *cluster, uint64_t id)
 {
 	while (cluster->nodes[id].n_writes > 0)
 		rc_persist_one(cluster, id);
-}
-
-/* The network ------------------------------------------------------------------------------------------ */
-
-static bool matches(const struct rc_flight *flight, uint64_t from, uint64_t to, int type)
-{
-	return (!from || flight->message.from == from) && (!to || flight->message.to == to) &&
-	       (!type || (int)flight->message.type == type);
-}
-
-size_t rc_count(const struct rc_cluster *cluster, uint64_t from, uint64_t to, int type)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < cluster->n_flights; i++)
-		n += matches(&cluster->flights[i], from, to, type);
-	return n;
-}
-
-static void remove_flight(struct rc_cluster *cluster, size_t i)
-{
-	free(cluster->flights[i].entries);
-	memmove(cluster->flights + i, cluster->flights + i + 1,
-		(cluster->n_flights - i - 1) * sizeof(*cluster->flights));
-	cluster->n_flights--;
-}
-
-bool rc_take(struct rc_cluster *cluster, uint64_t from, uint64_t to, int type, struct raft_message *ret_message)
-{
-	for (size_t i = 0; i < cluster->n_flights; i++) {
-		if (!matches(&cluster->flights[i], from, to, type))
-			continue;
-		*ret_message = cluster->flights[i].message;
-		remove_flight(cluster, i);
-		return true;
-	}
-	return false;
-}
-
-void rc_lose(struct rc_cluster *cluster, uint64_t from, uint64_t to, int type)
-{
-	for (size_t i = cluster->n_flights; i > 0; i--)
-		if (matches(&cluster->flights[i - 1], from, to, type))
-			remove_flight(cluster, i - 1);
-}
-
-/* Delivers flight i; keep: a copy stays under way. */
-static void deliver(struct rc_cluster *cluster, size_t i, bool keep)
-{
-	struct rc_flight flight = cluster->flights[i];
-	struct raft_message message = flight.message;
-	struct raft_entry *entries = NULL;
-	uint32_t n = message.type == RAFT_MESSAGE_APPEND ? message.append.n_entries : 0;
-
-	if (n > 0) {
-		entries = calloc(n, sizeof(*entries));
-		raft_assert(entries);
-	}
-	for (uint32_t k = 0; k < n; k++) {
-		entries[k].term = flight.entries[k].term;
-		entries[k].type = RAFT_ENTRY_COMMAND;
-		entries[k].size = flight.entries[k].size;
-		entries[k].data = (const uint8_t *)&flight.entries[k].value;
-	}
-	if (message.type == RAFT_MESSAGE_APPEND)
-		message.append.entries = entries;
-	if (cluster->nodes[message.to].core) {
-		int r = rc_message(cluster, &message);
-
-		raft_assert(r == RAFT_OK); /* a correct member never looks broken to another */
-	}
-	free(entries);
-	for (size_t k = 0; k < cluster->n_flights; k++) {
-		if (cluster->flights[k].order != flight.order)
-			continue;
-		if (keep)
-			cluster->flights[k].due_us = cluster->now_us + between(cluster, 1, 50 * RC_MS);
-		else
-			remove_flight(cluster, k);
-		break;
-	}
-}
-
-void rc_settle(struct rc_cluster *cluster)
-{
-	unsigned limit = 100000;
-
-	for (bool busy = true; busy;) {
-		busy = false;
-		raft_assert(limit-- > 0); /* two members talk for ever without time passing */
-		for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-			busy |= cluster->nodes[id].core && cluster->nodes[id].n_writes > 0 && !cluster->disk_frozen[id];
-			if (cluster->nodes[id].core && !cluster->disk_frozen[id])
-				rc_persist(cluster, id);
-		}
-		if (cluster->n_flights > 0) {
-			const struct raft_message *message = &cluster->flights[0].message;
-
-			busy = true;
-			if (cluster->cut[message->from][message->to])
-				remove_flight(cluster, 0);
-			else
-				deliver(cluster, 0, false);
-		}
-	}
-}
-
-/* Time ------------------------------------------------------------------------------------------------- */
-
-static void pass_on(struct rc_cluster *cluster, size_t i)
-{
-	const struct raft_message *message = &cluster->flights[i].message;
-
-	if (cluster->cut[message->from][message->to] || rc_chance(cluster, cluster->drop_percent))
-		remove_flight(cluster, i);
-	else
-		deliver(cluster, i, rc_chance(cluster, cluster->duplicate_percent));
-}
-
-/* The earliest thing that is due at or before limit_us, or false. */
-static bool run_one(struct rc_cluster *cluster, uint64_t limit_us)
-{
-	uint64_t best = UINT64_MAX;
-	uint64_t node = 0, disk = 0;
-	size_t flight = SIZE_MAX;
-
-	for (size_t i = 0; i < cluster->n_flights; i++) {
-		if (cluster->flights[i].due_us < best) {
-			best = cluster->flights[i].due_us;
-			flight = i;
-		}
-	}
-	for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-		const struct rc_node *n = &cluster->nodes[id];
-
-		if (!n->core)
-			continue;
-		if (n->n_writes > 0 && !cluster->disk_frozen[id] && n->writes[0].due_us < best) {
-			best = n->writes[0].due_us;
-			disk = id;
-			flight = SIZE_MAX;
-		}
-		if (n->deadline_us < best) {
-			best = n->deadline_us;
-			node = id;
-			disk = 0;
-			flight = SIZE_MAX;
-		}
-	}
-	if (best > limit_us)
-		return false;
-	if (best > cluster->now_us)
-		cluster->now_us = best;
-	if (flight != SIZE_MAX)
-		pass_on(cluster, flight);
-	else if (disk)
-		rc_persist_one(cluster, disk);
-	else
-		(void)rc_tick(cluster, node);
-	return true;
-}
-
-void rc_run_us(struct rc_cluster *cluster, uint64_t duration_us)
-{
-	uint64_t end = cluster->now_us + duration_us;
-
-	while (run_one(cluster, end))
-		;
-	cluster->now_us = end;
-}
-
-uint64_t rc_leader(const struct rc_cluster *cluster)
-{
-	uint64_t leader = 0;
-	uint64_t term = 0;
-
-	for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-		const struct rc_node *node = &cluster->nodes[id];
-
-		if (!node->core || node->status.role != RAFT_LEADER || node->status.hard_state.term < term)
-			continue;
-		leader = id;
-		term = node->status.hard_state.term;
-	}
-	return leader;
-}
-
-bool rc_run_until_leader(struct rc_cluster *cluster, uint64_t limit_us)
-{
-	uint64_t end = cluster->now_us + limit_us;
-
-	while (cluster->now_us < end) {
-		uint64_t leader = rc_leader(cluster);
-
-		if (leader && cluster->nodes[leader].status.term_committed)
-			return true;
-		rc_run_us(cluster, RC_MS);
-	}
-	return false;
-}
-
-void rc_cut(struct rc_cluster *cluster, uint64_t a, uint64_t b, bool cut)
-{
-	cluster->cut[a][b] = cut;
-	cluster->cut[b][a] = cut;
-}
-
-void rc_isolate(struct rc_cluster *cluster, uint64_t id, bool isolated)
-{
-	for (uint64_t other = 1; other <= cluster->n_nodes; other++)
-		if (other != id)
-			rc_cut(cluster, id, other, isolated);
-}
-
-void rc_heal(struct rc_cluster *cluster)
-{
-	memset(cluster->cut, 0, sizeof(cluster->cut));
-	memset(cluster->disk_frozen, 0, sizeof(cluster->disk_frozen));
-	cluster->drop_percent = 0;
-	cluster->duplicate_percent = 0;
-}
-
-const struct raft_status *rc_status(struct rc_cluster *cluster, uint64_t id)
-{
-	raft_assert(cluster->nodes[id].core);
-	raft_get_status(cluster->nodes[id].core, &cluster->nodes[id].status);
-	return &cluster->nodes[id].status;
-}
-
-bool rc_converged(struct rc_cluster *cluster)
-{
-	uint64_t leader = rc_leader(cluster);
-
-	if (!leader)
-		return false;
-	for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
-		const struct rc_node *node = &cluster->nodes[id];
-		const struct rc_node *lead = &cluster->nodes[leader];
-
-		if (!node->core || node->status.leader != leader ||
-		    (node->status.role == RAFT_LEADER) != (id == leader))
-			return false;
-		if (node->status.hard_state.term != lead->status.hard_state.term)
-			return false;
-		if (node->status.last_index != lead->status.last_index ||
-		    node->status.commit != node->status.last_index)
-			return false;
-	}
-	rc_check_logs(cluster);
-	return true;
-}
-
-void rc_elect(struct rc_cluster *cluster, uint64_t id)
-{
-	rc_start_all(cluster);
-	(void)rc_timeout(cluster, id);
-	rc_settle(cluster);
-	raft_assert(cluster->nodes[id].status.role == RAFT_LEADER);
-	raft_assert(cluster->nodes[id].status.term_committed);
-	(void)rc_timeout(cluster, id); /* a heartbeat tells the others what is committed */
-	rc_settle(cluster);
 }

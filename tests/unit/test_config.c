@@ -136,6 +136,8 @@ static void test_smallest_file_gets_documented_defaults(void **state)
 	assert_int_equal(config->election_timeout_max_ms, 300);
 	assert_int_equal(config->segment_size, 16 << 20);
 	assert_int_equal(config->log_cache_size, 32 << 20);
+	assert_int_equal(config->snapshot_log_size, 32 << 20);
+	assert_int_equal(config->snapshot_log_percent, 100);
 	assert_int_equal(config->log_level, CONFIG_LOG_INFO);
 	assert_string_equal(config->bridge_socket, "/run/raft/kv.sock");
 	assert_int_equal(config->bridge_socket_mode, 0660);
@@ -152,6 +154,7 @@ static void test_every_key_is_read(void **state)
 		     "[bridge]\nsocket = /s\nsocket_mode = 0600\nrequest_timeout_ms = 10\nconnections_max = 1\n"
 		     "[raft]\ndata_root = /d\nheartbeat_ms = 1\nelection_timeout_min_ms = 2\n"
 		     "election_timeout_max_ms = 3\nsegment_size = 4MiB\nlog_cache_size = 64GiB\nlog_level = debug\n"
+		     "snapshot_log_size = 64KiB\nsnapshot_log_percent = 10000\n"
 		     "[member 9223372036854775807]\npeer = ipc:///p\nclient = tcp://[::1]:65535\n"
 		     "[member 2]\npeer = tcp://a.example:1\nclient = tcp://b-2:2\ndata = /other\n"
 		     "[cluster]\nname = A-b_c.9\n");
@@ -170,6 +173,8 @@ static void test_every_key_is_read(void **state)
 	assert_int_equal(config->election_timeout_max_ms, 3);
 	assert_int_equal(config->segment_size, 4 << 20);
 	assert_true(config->log_cache_size == UINT64_C(64) << 30);
+	assert_int_equal(config->snapshot_log_size, 64 << 10);
+	assert_int_equal(config->snapshot_log_percent, 10000);
 	assert_int_equal(config->log_level, CONFIG_LOG_DEBUG);
 	assert_string_equal(config->bridge_socket, "/s");
 	assert_int_equal(config->bridge_socket_mode, 0600);
@@ -425,6 +430,8 @@ static void test_every_limit_is_the_documented_one(void **state)
 		{"bridge", "socket_mode", "0", "-1", "0777", "1000"},
 		{"raft", "segment_size", "4MiB", "4190208", "1GiB", "1073745920"},
 		{"raft", "log_cache_size", "1MiB", "1023KiB", "64GiB", "65GiB"},
+		{"raft", "snapshot_log_size", "64KiB", "63KiB", "64GiB", "65GiB"},
+		{"raft", "snapshot_log_percent", "10", "9", "10000", "10001"},
 		{"raft", "heartbeat_ms", "1", "0", "149", "10001"},
 	};
 

@@ -290,6 +290,13 @@ static bool try_get(const uint8_t *bytes, size_t size)
 	return kv_get_decode(bytes, size, &flags, &key, &key_size) && sum_of(key, key_size) != UINT32_MAX;
 }
 
+static bool try_dump(const uint8_t *bytes, size_t size)
+{
+	struct kv_dump_request request;
+
+	return kv_dump_decode(bytes, size, &request) && sum_of(request.key, request.key_size) != UINT32_MAX;
+}
+
 static bool try_log(const uint8_t *bytes, size_t size)
 {
 	uint64_t first;
@@ -375,7 +382,7 @@ static void get_body_round_trips_and_refuses_the_rest(void **state)
 	assert_memory_equal(body, golden, sizeof(golden));
 	torment(try_get, golden, sizeof(golden), 8);
 	memset(body, 0, sizeof(body));
-	assert_true(try_copy(try_get, body, 8)); /* an empty key: for DUMP */
+	assert_true(try_copy(try_get, body, 8)); /* an empty key is no key, but that is the reader's business */
 	assert_true(try_copy(try_get, body, 8 + KV_KEY_SIZE_MAX));
 	assert_false(try_copy(try_get, body, 8 + KV_KEY_SIZE_MAX + 1));
 	body[0] = 2;
@@ -383,6 +390,32 @@ static void get_body_round_trips_and_refuses_the_rest(void **state)
 	body[0] = 0;
 	body[7] = 1;
 	assert_false(try_copy(try_get, body, 9));
+}
+
+static void dump_body_round_trips_and_refuses_the_rest(void **state)
+{
+	static const uint8_t golden[] = {1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 'k', 'e', 'y'};
+	struct kv_dump_request request = {
+		.flags = KV_DUMP_AFTER, .applied = 7, .key = (const uint8_t *)"key", .key_size = 3};
+	uint8_t body[KV_DUMP_BODY_SIZE(KV_KEY_SIZE_MAX) + 1] = {0};
+
+	(void)state;
+	kv_dump_encode(body, &request);
+	assert_memory_equal(body, golden, sizeof(golden));
+	assert_true(kv_dump_decode(body, sizeof(golden), &request));
+	assert_int_equal(request.flags, KV_DUMP_AFTER);
+	assert_int_equal(request.applied, 7);
+	assert_int_equal(request.key_size, 3);
+	assert_memory_equal(request.key, "key", 3);
+	torment(try_dump, golden, sizeof(golden), 16);
+	memset(body, 0, sizeof(body));
+	assert_true(try_copy(try_dump, body, 16 + KV_KEY_SIZE_MAX));
+	assert_false(try_copy(try_dump, body, 16 + KV_KEY_SIZE_MAX + 1));
+	body[0] = 2;
+	assert_false(try_copy(try_dump, body, 17));
+	body[0] = 0;
+	body[7] = 1;
+	assert_false(try_copy(try_dump, body, 17));
 }
 
 static void log_and_transfer_bodies_round_trip(void **state)
@@ -433,9 +466,9 @@ static void reply_body_round_trips_and_refuses_the_rest(void **state)
 	assert_int_equal(decoded.size, 5);
 	assert_memory_equal(decoded.data, "value", 5);
 	torment(try_reply, golden, sizeof(golden), KV_REPLY_HEADER_SIZE);
-	body[0] = KV_ANSWER_LOST + 1;
+	body[0] = KV_ANSWER_REFUSED + 1;
 	assert_false(try_copy(try_reply, body, sizeof(body)));
-	body[0] = KV_ANSWER_LOST;
+	body[0] = KV_ANSWER_REFUSED;
 	assert_true(try_copy(try_reply, body, sizeof(body)));
 	body[1] = KV_WINDOW_FULL + 1;
 	assert_false(try_copy(try_reply, body, sizeof(body)));
@@ -454,6 +487,7 @@ static void status_of_older_and_newer_members_is_understood(void **state)
 	status.id = 3;
 	status.rss_bytes = 0x0102030405060708;
 	status.elections = 9;
+	status.mark_hash = 5;
 	kv_status_encode(data, &status);
 	assert_int_equal(data[0], 3);
 	assert_int_equal(data[11 * 8], 8); /* rss_bytes is the twelfth, little-endian */
@@ -463,7 +497,7 @@ static void status_of_older_and_newer_members_is_understood(void **state)
 	assert_true(kv_status_decode(data, sizeof(data), &decoded)); /* newer: more numbers */
 	assert_memory_equal(&decoded, &status, sizeof(status));
 	assert_true(kv_status_decode(data, KV_STATUS_SIZE - 8, &decoded)); /* older: fewer */
-	assert_int_equal(decoded.elections, 0);
+	assert_true(decoded.mark_hash == 0);
 	assert_true(decoded.rss_bytes == status.rss_bytes);
 	assert_false(kv_status_decode(data, 0, &decoded));
 	for (size_t size = 1; size < sizeof(data); size++)
@@ -583,6 +617,7 @@ int main(void)
 		cmocka_unit_test(many_items_of_all_sizes_come_back),
 		cmocka_unit_test(results_have_names),
 		cmocka_unit_test(get_body_round_trips_and_refuses_the_rest),
+		cmocka_unit_test(dump_body_round_trips_and_refuses_the_rest),
 		cmocka_unit_test(log_and_transfer_bodies_round_trip),
 		cmocka_unit_test(reply_body_round_trips_and_refuses_the_rest),
 		cmocka_unit_test(status_of_older_and_newer_members_is_understood),

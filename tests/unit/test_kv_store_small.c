@@ -10,6 +10,7 @@
 #include "kv/node.c"
 #include "kv/tree.c"
 #include "kv/tree_check.c"
+#include "kv/snapshot.c"
 #include "kv/store.c"
 
 #include "tests/unit/test_kv_store.c"

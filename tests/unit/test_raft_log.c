@@ -140,12 +140,38 @@ static void test_absurd_reservations_fail_cleanly(void **state)
 	raft_log_fini(&log);
 }
 
+static void test_log_that_begins_anew(void **state)
+{
+	struct raft_log log;
+
+	(void)state;
+	raft_log_init(&log, 0, 0);
+	assert_int_equal(raft_log_reserve(&log, 10, 2), 0);
+	for (unsigned i = 0; i < 10; i++)
+		raft_log_append(&log, 1 + i / 5, 100);
+	raft_log_compact(&log, 3);
+	raft_log_reset(&log, 50, 7);
+	assert_int_equal(log.base_index, 50);
+	assert_int_equal(log.last_index, 50);
+	assert_int_equal(raft_log_last_term(&log), 7);
+	assert_int_equal(raft_log_term_at(&log, 50), 7);
+	assert_int_equal(raft_log_term_at(&log, 49), 0);
+	assert_int_equal(raft_log_last_of_term(&log, 2), 0);
+	assert_int_equal(raft_log_reserve(&log, 2, 1), 0);
+	raft_log_append(&log, 7, 100);
+	raft_log_append(&log, 8, 100);
+	assert_int_equal(raft_log_term_at(&log, 52), 8);
+	assert_int_equal(raft_log_bytes(&log, 50, 52), 2 * (100 + RAFT_LOG_ENTRY_OVERHEAD));
+	raft_log_fini(&log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_log_says_what_a_plain_array_would),
 		cmocka_unit_test(test_term_of_the_base_survives_compaction_of_everything),
 		cmocka_unit_test(test_absurd_reservations_fail_cleanly),
+		cmocka_unit_test(test_log_that_begins_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
  * Random faults from a seed: messages lost, doubled, late, out of order; partitions, also one-way; crashes that lose what
- * is not durable; slow and hung disks; true and false hints of dead connections; transfers; compaction. What must
- * hold all the time raft_cluster.c checks after each step: Election Safety, Log Matching, Leader Completeness, State
+ * is not durable; slow and hung disks; true and false hints of dead connections; transfers; compaction; members added,
+ * removed, promoted and demoted; disks that are lost; snapshots that arrive at once, late or twice. What must hold all the time raft_cluster.c checks after each step: Election Safety, Log Matching, Leader Completeness, State
  * Machine Safety, durable before sent, linearizable reads. In the end everything is healed, and the
  * cluster has to become useful again.
  *
@@ -25,6 +25,8 @@ static struct {
 	uint64_t first;
 	uint64_t n;
 } seeds = {1, RANDOM_SEEDS};
+
+static uint64_t n_wipes, n_changes, n_installs, late_since;
 
 static uint64_t any(struct rc_cluster *c)
 {
@@ -70,30 +72,102 @@ static void partition(struct rc_cluster *c)
 			c->cut[a][b] = a != b && rc_chance(c, kind == 2 ? 20 : 40); /* one-way as well */
 }
 
-static void compact(struct rc_cluster *c)
+static void compact(struct rc_cluster *c, uint64_t id)
 {
-	uint64_t index = UINT64_MAX;
+	const struct rc_node *node = &c->nodes[id];
 
-	/* Snapshots are not here yet: only what every member has on its disk and knows to be committed. */
-	for (uint64_t id = 1; id <= c->n_nodes; id++) {
-		uint64_t commit = c->nodes[id].core ? c->nodes[id].commit : c->nodes[id].disk_commit;
+	if (node->core && node->commit > node->base)
+		rc_compact(c, id, node->base + 1 + rc_random(c, node->commit - node->base));
+}
 
-		if (commit > c->nodes[id].disk_commit)
-			commit = c->nodes[id].disk_commit;
-		if (commit > c->nodes[id].disk.n)
-			commit = c->nodes[id].disk.n;
-		if (commit < index)
-			index = commit;
+/* Is everybody who votes there with the disk that it voted with? Then one disk may be lost: with two gone at once, or one
+ * of two, acknowledged entries may be gone as well, and no protocol brings them back. */
+static bool may_wipe(struct rc_cluster *c, uint64_t id)
+{
+	uint64_t leader = rc_leader(c);
+	const struct raft_status *s = &c->nodes[leader].status;
+
+	if (!leader || id == leader || !s->term_committed || s->config_pending || s->n_voters < 3)
+		return false;
+	for (unsigned i = 0; i < s->n_peers; i++)
+		if (s->peers[i].role != RAFT_MEMBER_LEARNER &&
+		    (!s->peers[i].voter || s->peers[i].incarnation != c->nodes[s->peers[i].id].incarnation))
+			return false;
+	return true;
+}
+
+static void wipe(struct rc_cluster *c, uint64_t id)
+{
+	if (!may_wipe(c, id))
+		return;
+	if (c->nodes[id].core)
+		rc_crash(c, id, rc_random(c, c->nodes[id].n_writes + 1));
+	rc_wipe(c, id);
+	rc_start(c, id);
+	n_wipes++;
+}
+
+/* While a voter has lost its disk it must be replaced before another one goes. */
+static bool is_whole(struct rc_cluster *c, uint64_t leader)
+{
+	const struct raft_status *s = &c->nodes[leader].status;
+
+	for (unsigned i = 0; i < s->n_peers; i++)
+		if (s->peers[i].incarnation != c->nodes[s->peers[i].id].incarnation)
+			return false;
+	return true;
+}
+
+static void change(struct rc_cluster *c)
+{
+	static const int roles[] = {0, RAFT_MEMBER_VOTER, RAFT_MEMBER_LEARNER, RAFT_MEMBER_JOINING,
+				    RAFT_MEMBER_JOINING};
+	uint64_t leader = rc_leader(c);
+	uint64_t id = any(c);
+	int role = roles[rc_random(c, 5)];
+	int r;
+
+	if (!leader || !is_whole(c, leader))
+		return;
+	/* Also what the core has to refuse: the last voter, a voter that is none of the learners, the same again. */
+	r = rc_set_role(c, leader, id, role);
+	raft_assert(r >= 0 && r != RAFT_E_UNKNOWN_MEMBER);
+	n_changes += r == RAFT_OK;
+}
+
+/* What the callers of the cores do all the time, more or less quickly. */
+static void serve(struct rc_cluster *c)
+{
+	uint64_t leader = rc_leader(c);
+
+	/* The founder may have crashed before its disk had anything: it is blank as before, and founds again. */
+	if (c->genesis.n_members == 0 && c->nodes[1].core && c->committed.n == 0)
+		(void)rc_bootstrap(c, 1);
+	if (!leader)
+		return;
+	(void)rc_heal_members(c, leader);
+	rc_serve_snapshots(c, leader);
+}
+
+/* A snapshot may arrive long after it was made: the transfer began again and again, or other things were faster. */
+static void late_snapshot(struct rc_cluster *c, uint64_t id)
+{
+	const struct rc_node *node = &c->nodes[id];
+	static struct rc_snapshot snapshot;
+
+	if (c->n_steps < late_since) /* of another run */
+		snapshot.index = 0;
+	late_since = c->n_steps;
+	if (snapshot.index == 0 || rc_chance(c, 30)) {
+		if (node->status.config_pending || node->status.n_voters == 0 || node->commit == 0)
+			return;
+		rc_take_snapshot(c, id, node->commit, &snapshot);
+		if (rc_chance(c, 30))
+			snapshot.leader_term = 0;
+		return;
 	}
-	for (uint64_t id = 1; id <= c->n_nodes; id++) {
-		if (!c->nodes[id].core || rc_chance(c, 30))
-			continue;
-		raft_compact(c->nodes[id].core, index);
-		raft_check_invariants(c->nodes[id].core);
-		if (c->nodes[id].base < index)
-			c->nodes[id].base = index;
-		(void)rc_status(c, id);
-	}
+	if (rc_install(c, id, &snapshot) == RAFT_OK)
+		n_installs++;
 }
 
 static void network(struct rc_cluster *c)
@@ -114,7 +188,7 @@ static void disk(struct rc_cluster *c, uint64_t id)
 static void act(struct rc_cluster *c)
 {
 	uint64_t id = rc_chance(c, 50) && rc_leader(c) ? rc_leader(c) : any(c);
-	uint64_t what = rc_random(c, 100);
+	uint64_t what = rc_random(c, 110);
 	bool up = c->nodes[id].core;
 
 	if (what < 40 && up)
@@ -134,7 +208,15 @@ static void act(struct rc_cluster *c)
 	else if (what < 92 && up)
 		(void)rc_transfer(c, id, rc_chance(c, 50) ? RAFT_NO_MEMBER : any(c));
 	else if (what < 94)
-		compact(c);
+		compact(c, any(c));
+	else if (what < 100)
+		change(c);
+	else if (what < 101)
+		wipe(c, any(c));
+	else if (what < 106)
+		serve(c);
+	else if (what < 108 && up)
+		late_snapshot(c, id);
 }
 
 /* After all that: quiet, everybody up, and the cluster works. */
@@ -149,8 +231,10 @@ static void check_recovery(struct rc_cluster *c)
 	c->disk_max_us = RC_MS;
 	rc_start_all(c);
 	rc_run_us(c, RC_TIMEOUT_MAX_US); /* a transfer under way succeeds or is given up */
-	for (; limit > 0 && !rc_converged(c); limit--)
+	for (; limit > 0 && !rc_converged(c); limit--) {
 		rc_run_us(c, 100 * RC_MS);
+		serve(c);
+	}
 	raft_assert(limit > 0);
 	leader = rc_leader(c);
 	raft_assert(rc_propose(c, leader, 5, 0) == RAFT_OK);
@@ -163,6 +247,7 @@ static void check_recovery(struct rc_cluster *c)
 
 struct tally {
 	uint64_t committed, elections, transfers, truncations, ready, failed, steps;
+	uint64_t promotions, resets, removals;
 };
 
 static void count(const struct rc_cluster *c, struct tally *tally)
@@ -175,6 +260,9 @@ static void count(const struct rc_cluster *c, struct tally *tally)
 		tally->elections += c->nodes[id].traces[RAFT_TRACE_LEADER];
 		tally->transfers += c->nodes[id].traces[RAFT_TRACE_TRANSFER];
 		tally->truncations += c->nodes[id].traces[RAFT_TRACE_TRUNCATE];
+		tally->promotions += c->nodes[id].traces[RAFT_TRACE_PROMOTE];
+		tally->resets += c->nodes[id].traces[RAFT_TRACE_RESET];
+		tally->removals += c->nodes[id].traces[RAFT_TRACE_REMOVED];
 	}
 }
 
@@ -192,8 +280,19 @@ static void run_seed(uint64_t seed, struct tally *tally)
 	}
 	if (seed % 5 == 0)
 		options.uncommitted_bytes_max = 5000;
+	if (seed % 7 == 0) {
+		options.n_learners = 0;
+		options.n_blank = options.n_nodes;
+	} else if (seed % 2 == 0) {
+		options.n_blank = 2;
+		options.n_nodes += options.n_nodes + 2 <= RC_NODES_MAX ? 2 : 0;
+		options.n_blank = options.n_nodes > 2 + options.n_learners ? 2 : 0;
+	}
 	rc_init(&c, &options);
+	late_since = UINT64_MAX;
 	rc_start_all(&c);
+	if (options.n_blank == options.n_nodes)
+		raft_assert(rc_bootstrap(&c, 1) == RAFT_OK);
 	for (unsigned i = 0; i < RANDOM_ACTIONS; i++) {
 		act(&c);
 		rc_run_us(&c, rc_random(&c, rc_chance(&c, 10) ? 400 * RC_MS : 15 * RC_MS));
@@ -218,9 +317,15 @@ static void test_random_faults_break_no_promise(void **state)
 		"\n%" PRIu64 " steps, %" PRIu64 " entries committed, %" PRIu64 " elections, %" PRIu64
 		" transfers, %" PRIu64 " truncations, reads: %" PRIu64 " answered, %" PRIu64 " failed\n",
 		t.steps, t.committed, t.elections, t.transfers, t.truncations, t.ready, t.failed);
+	fprintf(stderr,
+		"%" PRIu64 " changes, %" PRIu64 " promotions, %" PRIu64 " removals noticed, %" PRIu64
+		" disks lost, %" PRIu64 " logs begun anew, %" PRIu64 " late snapshots\n",
+		n_changes, t.promotions, t.removals, n_wipes, t.resets, n_installs);
 	/* A run in which nothing happens proves nothing. */
 	assert_true(t.committed > seeds.n * 100 && t.elections > seeds.n * 2);
 	assert_true(t.ready > seeds.n * 10 && t.failed > 0 && t.truncations > 0);
+	assert_true(n_changes > seeds.n && t.promotions > seeds.n / 2 && t.removals > 0);
+	assert_true(n_wipes > 0 && t.resets > 0 && n_installs > 0);
 }
 
 /* Near what the member knows, so that much of it passes the first checks. */
@@ -231,6 +336,38 @@ static uint64_t near(struct rc_cluster *c, uint64_t value)
 	if (rc_chance(c, 2))
 		return UINT64_MAX - rc_random(c, 3);
 	return any_value < 3 ? 0 : any_value - 3;
+}
+
+/* Some change of the configuration that the member knows; now and then bytes that are none. */
+static void hostile_config(struct rc_cluster *c, struct raft_entry *entry)
+{
+	static uint8_t bytes[8][RAFT_CONFIG_SIZE_MAX];
+	static unsigned next;
+	static const int roles[] = {0, RAFT_MEMBER_VOTER, RAFT_MEMBER_LEARNER, RAFT_MEMBER_JOINING};
+	struct raft_config config = rc_config_with(c, 1, 1 + rc_random(c, 7), roles[rc_random(c, 4)]);
+	uint8_t *at = bytes[next++ % 8];
+
+	if (raft_config_problem(&config))
+		return;
+	if (rc_chance(c, 10))
+		config.members[rc_random(c, config.n_members)].incarnation = 1 + rc_random(c, 3);
+	entry->type = RAFT_ENTRY_CONFIG;
+	entry->size = (uint32_t)raft_config_encode(&config, at);
+	entry->data = at;
+	if (rc_chance(c, 10))
+		at[rc_random(c, entry->size)] = (uint8_t)rc_random(c, 256);
+}
+
+static void hostile_snapshot(struct rc_cluster *c)
+{
+	const struct raft_status *s = &c->nodes[1].status;
+	struct rc_snapshot snapshot = {.index = near(c, s->last_index), .term = near(c, s->hard_state.term)};
+
+	snapshot.leader_term = rc_chance(c, 50) ? s->hard_state.term : near(c, s->hard_state.term + 1);
+	snapshot.config_index = near(c, s->commit);
+	snapshot.config = rc_config_with(c, 1, 1 + rc_random(c, 7), rc_chance(c, 50) ? 0 : RAFT_MEMBER_LEARNER);
+	if (snapshot.index < s->last_index + 100)
+		(void)rc_install(c, 1, &snapshot);
 }
 
 static void hostile_message(struct rc_cluster *c, struct raft_entry *entries, unsigned n_entries)
@@ -264,6 +401,8 @@ static void hostile_message(struct rc_cluster *c, struct raft_entry *entries, un
 			entries[i] = (struct raft_entry){.type = RAFT_ENTRY_COMMAND, .data = (const uint8_t *)&value};
 			entries[i].term = rc_chance(c, 90) ? m.term : near(c, m.term);
 			entries[i].size = rc_chance(c, 1) ? UINT32_MAX : 10;
+			if (rc_chance(c, 20))
+				hostile_config(c, &entries[i]);
 		}
 	} else if (m.type == RAFT_MESSAGE_APPEND_REPLY) {
 		m.append_reply.rejected = rc_chance(c, 40);
@@ -303,8 +442,12 @@ static void test_lies_of_other_members_crash_nobody(void **state)
 				(void)rc_propose(&c, 1, 1 + (unsigned)rc_random(&c, 3), 0);
 			else if (what < 95)
 				(void)rc_read(&c, 1);
-			else if (what < 98)
+			else if (what < 97)
 				(void)rc_transfer(&c, 1, RAFT_NO_MEMBER);
+			else if (what < 98)
+				hostile_snapshot(&c);
+			else if (what < 99)
+				(void)rc_set_role(&c, 1, 1 + rc_random(&c, 7), (int)rc_random(&c, 4));
 			else if (c.nodes[1].n_writes > 0)
 				(void)rc_disk_stalled(&c, 1);
 			rc_lose(&c, 0, 0, 0);

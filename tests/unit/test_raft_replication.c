@@ -517,7 +517,7 @@ static void test_log_can_begin_above_one(void **state)
 		rc_seed_log(&c, id, 1, 5);
 		rc_seed_log(&c, id, 2, 5);
 		c.nodes[id].disk_commit = 8;
-		c.nodes[id].base = 7;
+		c.nodes[id].disk_base = 7;
 	}
 	rc_elect(&c, 1);
 	assert_int_equal(c.nodes[1].status.base_index, 7);

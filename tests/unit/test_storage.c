@@ -324,8 +324,10 @@ static void compaction_recycles_whole_segments(void **state)
 	struct fixture *f = *state;
 	fill_segments(f, 6);
 	uint64_t index = f->model.last - 1;
-	assert_int_equal(storage_compact(f->storage, index, 2), -EINVAL); /* not its term */
-	assert_int_equal(storage_compact(f->storage, f->model.last + 1, 3), -EINVAL);
+	assert_int_equal(storage_compact(f->storage, index, 3), -EINVAL); /* no snapshot */
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, index, 3), 0);
+	assert_int_equal(storage_compact(f->storage, index + 1, 3), -EINVAL); /* it does not reach so far */
+	assert_int_equal(storage_compact(f->storage, index, 2), -EINVAL);     /* not its term */
 	assert_int_equal(storage_compact(f->storage, index, 3), 0);
 	drain(f);
 	assert_int_equal(stats(f).segments, 1);
@@ -353,7 +355,7 @@ static void compaction_bounds_the_disk(void **state)
 	uint64_t most = 0;
 	for (unsigned round = 0; round < 20; round++) {
 		fill_segments(f, stats(f).segments + 1);
-		assert_int_equal(storage_compact(f->storage, f->model.last, 3), 0);
+		assert_int_equal(log_fixture_compact(f->storage, f->disk, f->model.last, 3), 0);
 		drain(f);
 		most = stats(f).disk_bytes > most ? stats(f).disk_bytes : most;
 	}
@@ -375,7 +377,7 @@ static void compaction_after_a_cut_across_segments_loses_nothing(void **state)
 	assert_int_equal(queue_at(f, 4, boundary - 12, 30, 100), 0);
 	drain(f);
 	assert_int_equal(stats(f).segments, 2);
-	assert_int_equal(storage_compact(f->storage, boundary + 2, 4), 0);
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, boundary + 2, 4), 0);
 	drain(f);
 	assert_int_equal(stats(f).segments, 1);
 	f->model.base = boundary + 2;
@@ -406,7 +408,7 @@ static void segment_is_kept_until_the_next_one_has_its_name(void **state)
 	struct fixture *f = *state;
 	begin_rolling(f);
 	uint64_t last = f->model.last - 10;
-	assert_int_equal(storage_compact(f->storage, last, 3), 0);
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, last, 3), 0);
 	while (memory_disk_step(f->disk, DISK_LANE_BACKGROUND))
 		;
 	reopen(f); /* the process died before anything of the new segment was written */
@@ -424,7 +426,7 @@ static void header_alone_carries_hard_state_and_cut(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		assert_true(memory_disk_step(f->disk, DISK_LANE_LOG));
 	assert_int_equal(storage_process(f->storage, 1), 0);
-	assert_int_equal(storage_compact(f->storage, last, 3), 0);
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, last, 3), 0);
 	while (memory_disk_step(f->disk, DISK_LANE_BACKGROUND))
 		;
 	assert_null(memory_disk_contents(f->disk, "segment-0000000000000001", NULL));
@@ -458,7 +460,7 @@ static void segment_size_may_change(void **state)
 	fill_segments(f, 4);
 	reopen(f);
 	check_found(f);
-	assert_int_equal(storage_compact(f->storage, f->model.last, 3), 0);
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, f->model.last, 3), 0);
 	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
 	f->model.base = f->model.last;
 	assert_int_equal(stats(f).segments, 1);
@@ -503,11 +505,11 @@ static void full_disk_recovers_through_compaction(void **state)
 {
 	struct fixture *f = *state;
 	fill_segments(f, 2);
-	memory_disk_set_capacity(f->disk, 3 * SMALL_SEGMENT);
+	memory_disk_set_capacity(f->disk, 3 * SMALL_SEGMENT + 4096); /* a snapshot has room */
 	while (queue(f, 3, 1, 400) == 0)
 		drain(f);
 	assert_false(storage_has_room(f->storage));
-	assert_int_equal(storage_compact(f->storage, f->model.last, 3), 0);
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, f->model.last, 3), 0);
 	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
 	assert_true(storage_has_room(f->storage));
 	assert_int_equal(queue(f, 3, 1, 400), 0);
@@ -525,8 +527,13 @@ static void what_was_queued_before_the_disk_was_full_is_written_in_time(void **s
 	assert_true(storage_durable_seq(f->storage) < f->seq);
 	assert_int_equal(queue(f, 1, 1, 400), STORAGE_E_FULL);
 	memory_disk_set_capacity(f->disk, UINT64_MAX);
-	assert_int_equal(storage_process(f->storage, storage_deadline_us(f->storage)), 0);
-	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	for (uint64_t at = storage_deadline_us(f->storage); at != UINT64_MAX; at = storage_deadline_us(f->storage)) {
+		assert_int_equal(storage_process(f->storage, at), 0);
+		memory_disk_run_all(f->disk, at);
+		assert_int_equal(storage_process(f->storage, at), 0);
+		if (storage_durable_seq(f->storage) == f->seq)
+			break;
+	}
 	drain(f);
 	reopen(f);
 	check_found(f);

@@ -265,13 +265,48 @@ static void entries_must_fill_the_record_exactly(void **state)
 	}
 }
 
+/* Flags belong to version 2, and there is one. */
+static void unknown_flags_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		uint8_t version;
+		uint8_t flags;
+		bool good;
+	} cases[] = {{1, 0, true},  {2, 1, true},  {1, 1, false}, {2, 0, false},
+		     {1, 2, false}, {2, 3, false}, {0, 0, false}};
+	uint8_t buf[FORMAT_HEADER_SIZE];
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct format_record record;
+		uint64_t seed = make_record(buf, &record);
+		buf[4] = cases[i].version;
+		buf[6] = cases[i].flags;
+		reseal(buf, seed);
+		enum format_result expected = cases[i].good ? FORMAT_OK : FORMAT_BAD;
+		assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), expected);
+		if (cases[i].good)
+			assert_int_equal(record.reset, cases[i].flags);
+
+		struct format_segment segment;
+		uint64_t checksum;
+		(void)format_segment_encode(&a_segment, buf);
+		buf[8] = cases[i].version;
+		buf[10] = cases[i].flags;
+		put64(buf + 16, 0);
+		put64(buf + 16, XXH3_64bits(buf, sizeof(buf)));
+		assert_int_equal(format_segment_decode(buf, sizeof(buf), &segment, &checksum), expected);
+		if (cases[i].good)
+			assert_int_equal(segment.reset, cases[i].flags);
+	}
+}
+
 static void newer_versions_are_recognised_when_intact(void **state)
 {
 	(void)state;
 	uint8_t buf[FORMAT_HEADER_SIZE];
 	struct format_record record;
 	uint64_t seed = make_record(buf, &record);
-	buf[4] = 2;
+	buf[4] = 3;
 	assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_BAD);
 	reseal(buf, seed);
 	assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_NEWER);
@@ -279,7 +314,7 @@ static void newer_versions_are_recognised_when_intact(void **state)
 	struct format_segment segment;
 	uint64_t checksum;
 	(void)format_segment_encode(&a_segment, buf);
-	buf[8] = 2;
+	buf[8] = 3;
 	put64(buf + 16, 0);
 	put64(buf + 16, XXH3_64bits(buf, sizeof(buf)));
 	assert_int_equal(format_segment_decode(buf, sizeof(buf), &segment, &checksum), FORMAT_NEWER);
@@ -317,6 +352,7 @@ int main(void)
 		cmocka_unit_test(record_verifies_only_in_its_place_and_for_its_owner),
 		cmocka_unit_test(impossible_lengths_are_refused_even_with_a_valid_checksum),
 		cmocka_unit_test(entries_must_fill_the_record_exactly),
+		cmocka_unit_test(unknown_flags_are_refused),
 		cmocka_unit_test(newer_versions_are_recognised_when_intact),
 		cmocka_unit_test(entry_decoder_survives_any_bytes),
 	};

@@ -532,7 +532,7 @@ static void test_impossible_contents_are_refused(void **state)
 		if (type != WIRE_TIMEOUT_NOW)
 			assert_int_not_equal(decode_changed(golden_timeout_now, 5, (uint8_t)type), WIRE_OK);
 	assert_int_equal(decode_changed(golden_timeout_now, 5, 0), WIRE_E_FORMAT);
-	assert_int_equal(decode_changed(golden_timeout_now, 5, 7), WIRE_E_FORMAT);
+	assert_int_equal(decode_changed(golden_timeout_now, 5, 13), WIRE_E_FORMAT);
 	assert_int_equal(decode_changed(golden_timeout_now, 5, 255), WIRE_E_FORMAT);
 	assert_int_equal(decode_changed(golden_append, AT_ENTRY + 20, 0), WIRE_E_FORMAT); /* type of an entry */
 	assert_int_equal(decode_changed(golden_append, AT_ENTRY + 20, 4), WIRE_E_FORMAT);

@@ -605,6 +605,63 @@ static void test_a_failure_names_the_endpoint(void **state)
 	close_mesh(members, 2);
 }
 
+/* Membership changes ----------------------------------------------------------------------------------- */
+
+static void test_peers_can_come_move_and_go(void **state)
+{
+	(void)state;
+	struct member members[3];
+	for (unsigned k = 0; k < 3; k++) {
+		member_init(&members[k], k + 1);
+		assert_int_equal(member_open(&members[k], 1, 0), 0); /* everybody alone */
+	}
+	struct transport *first = members[0].transport;
+	assert_int_equal(send_bytes(first, 2, "lost", 4), -EAGAIN);
+
+	assert_int_equal(first->ops->set_peer(first, 2, members[1].endpoint), 0);
+	wait_event(first, TRANSPORT_PEER_UP, 2);
+	assert_int_equal(send_bytes(first, 2, "hello", 5), 0);
+	assert_frame(members[1].transport, "hello", 5);
+	assert_int_equal(first->ops->set_peer(first, 2, members[1].endpoint), 0); /* nothing new: nothing happens */
+	assert_true(stats_of(first, 2).connected);
+	assert_int_equal(stats_of(first, 2).sent_frames, 1);
+
+	/* Member 2 moves to where the third one listens. */
+	assert_int_equal(first->ops->set_peer(first, 2, members[2].endpoint), 0);
+	assert_false(stats_of(first, 2).connected);
+	wait_event(first, TRANSPORT_PEER_UP, 2);
+	assert_int_equal(send_bytes(first, 2, "moved", 5), 0);
+	assert_frame(members[2].transport, "moved", 5);
+
+	first->ops->remove_peer(first, 2);
+	first->ops->remove_peer(first, 2); /* unknown by now */
+	struct transport_peer_stats stats;
+	assert_false(first->ops->peer_stats(first, 2, &stats));
+	assert_int_equal(send_bytes(first, 2, "lost", 4), -EAGAIN);
+	assert_int_equal(first->ops->set_peer(first, 3, "nonsense"), -EPROTONOSUPPORT);
+	close_mesh(members, 3);
+}
+
+static void test_slots_of_removed_peers_are_used_again(void **state)
+{
+	(void)state;
+	struct member members[2];
+	for (unsigned k = 0; k < 2; k++) {
+		member_init(&members[k], k + 1);
+		assert_int_equal(member_open(&members[k], 1, 0), 0);
+	}
+	struct transport *first = members[0].transport;
+	for (uint64_t id = 10; id < 10 + 3 * RAFT_MEMBERS_MAX; id++) {
+		assert_int_equal(first->ops->set_peer(first, id, members[1].endpoint), 0);
+		wait_event(first, TRANSPORT_PEER_UP, id);
+		first->ops->remove_peer(first, id);
+	}
+	for (uint64_t id = 100; id < 100 + RAFT_MEMBERS_MAX; id++)
+		assert_int_equal(first->ops->set_peer(first, id, members[1].endpoint), 0);
+	assert_int_equal(first->ops->set_peer(first, 200, members[1].endpoint), -E2BIG);
+	close_mesh(members, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -623,6 +680,8 @@ int main(void)
 		cmocka_unit_test(test_whoever_stops_draining_is_told_that_more_is_pending),
 		cmocka_unit_test(test_a_flood_of_frames_does_not_hide_that_a_peer_is_gone),
 		cmocka_unit_test(test_a_failure_names_the_endpoint),
+		cmocka_unit_test(test_peers_can_come_move_and_go),
+		cmocka_unit_test(test_slots_of_removed_peers_are_used_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,488 @@
+/*
+ * Who belongs to the cluster, around the core that decides it: hellos, founding, lost disks, changes that operators ask
+ * for, and the transport's connections, which follow the configuration in force.
+ *
+ * A member that no configuration names under its incarnation says hello to everybody it knows of until one does. From
+ * these hellos the first of the configured members learns that all are blank and founds the cluster (DESIGN.md, rule 3),
+ * and a leader learns that a member has come back with an empty directory: it loses its vote until it has caught up.
+ */
+#include "replica_internal.h"
+
+#include "daemon/assert.h"
+
+#include <errno.h>
+#include <string.h>
+
+_Static_assert(RAFT_ENDPOINT_MAX <= WIRE_ENDPOINT_MAX, "an endpoint of the configuration fits a frame");
+
+#define ENDPOINT_TOLD_US 1000000u
+#define NOT_A_MEMBER_US 1000000u /* strangers are answered this often at most */
+
+/* Who is who ------------------------------------------------------------------------------------------ */
+
+const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index)
+{
+	struct raft_status status;
+	uint64_t index = 0;
+	raft_get_status(replica->core, &status);
+	const struct raft_config *config = raft_config_at(replica->core, status.last_index, &index);
+	if (ret_index != NULL)
+		*ret_index = index;
+	return config != NULL && config->n_members > 0 ? config : NULL;
+}
+
+static bool is_known(const struct replica *replica, uint64_t id)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	return (config != NULL && raft_config_find(config, id) != NULL) ||
+	       raft_config_find(&replica->options.founders, id) != NULL;
+}
+
+struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id)
+{
+	struct replica_peer *slot = NULL;
+	if (id == replica->options.raft.id)
+		return NULL;
+	for (unsigned k = 0; k < 2 * RAFT_MEMBERS_MAX; k++) {
+		struct replica_peer *peer = &replica->peers[k];
+		if (peer->id == id)
+			return peer;
+		if (slot == NULL && (peer->id == 0 || !is_known(replica, peer->id)))
+			slot = peer;
+	}
+	if (!is_known(replica, id))
+		return NULL;
+	raft_assert(slot != NULL); /* there are not more members than slots, in configuration and file together */
+	*slot = (struct replica_peer){.id = id};
+	return slot;
+}
+
+bool replica_is_foreign(struct replica *replica, const struct wire_message *wire)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
+	if (member == NULL || member->incarnation == 0 || member->incarnation == wire->from_incarnation)
+		return false;
+	replica->stale_frames++;
+	return true;
+}
+
+/* Nothing was ever promised to anybody from this directory. */
+static bool is_blank(const struct raft_status *status)
+{
+	return status->config_index == 0 && status->last_index == 0 && status->base_index == 0 &&
+	       status->hard_state.term == 0;
+}
+
+/* Hellos ---------------------------------------------------------------------------------------------- */
+
+void replica_send_hello(struct replica *replica, uint64_t peer)
+{
+	struct raft_status status;
+	struct wire_message wire = replica_wire_message(replica, WIRE_HELLO, peer);
+	raft_get_status(replica->core, &status);
+	wire.hello.version_min = WIRE_VERSION;
+	wire.hello.version_max = WIRE_VERSION;
+	wire.hello.blank = is_blank(&status) && !replica->aside;
+	replica_send_wire(replica, &wire);
+}
+
+static void hello_all(struct replica *replica)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	if (config == NULL)
+		config = &replica->options.founders;
+	for (unsigned k = 0; k < config->n_members; k++)
+		if (config->members[k].id != replica->options.raft.id)
+			replica_send_hello(replica, config->members[k].id);
+}
+
+/* Founding -------------------------------------------------------------------------------------------- */
+
+/* The founder alone votes; the others join with the directories that they were heard with, 0 for those that were not. */
+static void founding_config(struct replica *replica, struct raft_config *ret)
+{
+	*ret = replica->options.founders;
+	for (unsigned k = 0; k < ret->n_members; k++) {
+		struct raft_config_member *member = &ret->members[k];
+		const struct replica_peer *peer = replica_find_peer(replica, member->id);
+		bool self = member->id == replica->options.raft.id;
+		member->role = self ? RAFT_MEMBER_VOTER : RAFT_MEMBER_JOINING;
+		member->incarnation = self ? replica->incarnation : peer != NULL ? peer->incarnation : 0;
+	}
+}
+
+static int found(struct replica *replica)
+{
+	struct raft_config config;
+	struct raft_event event = {.type = RAFT_EVENT_BOOTSTRAP, .now_us = replica->now_us, .bootstrap = &config};
+	if (!replica_has_room(replica, &event))
+		return REPLICATOR_E_DISK_FULL;
+	founding_config(replica, &config);
+	int r = replica_step(replica, &event, NULL, NULL);
+	if (r == RAFT_OK)
+		replica_log(replica, 5, "founded", "founds the cluster with %u members", config.n_members);
+	return r == RAFT_OK || r < 0 ? r : REPLICATOR_E_MEMBERSHIP;
+}
+
+/* The one with the lowest id founds, and only when everybody is known to be blank: two can never do it, and one that
+ * lost its disk later hears of a member that is not blank. One that gave up a damaged directory does not count as
+ * blank: should all of them have done so, their data are set aside, and there is no empty cluster in their place. */
+static bool may_found(struct replica *replica)
+{
+	const struct raft_config *founders = &replica->options.founders;
+	if (founders->n_members == 0 || founders->members[0].id != replica->options.raft.id)
+		return false;
+	for (unsigned k = 1; k < founders->n_members; k++) {
+		const struct replica_peer *peer = replica_find_peer(replica, founders->members[k].id);
+		if (peer == NULL || peer->incarnation == 0 || !peer->blank)
+			return false;
+	}
+	return true;
+}
+
+int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
+{
+	struct raft_status status;
+	if (replica->failed != 0)
+		return replica->failed;
+	replica->now_us = now_us;
+	replica->wall_ms = wall_ms;
+	raft_get_status(replica->core, &status);
+	if (!is_blank(&status) || raft_config_find(&replica->options.founders, replica->options.raft.id) == NULL)
+		return REPLICATOR_E_MEMBERSHIP;
+	return found(replica);
+}
+
+/* Changes --------------------------------------------------------------------------------------------- */
+
+static int result_from_change(int r)
+{
+	switch ((enum raft_result)r) {
+	case RAFT_OK:
+		return REPLICATOR_OK;
+	case RAFT_E_NOT_LEADER:
+		return REPLICATOR_E_NOT_LEADER;
+	case RAFT_E_NOT_READY:
+		return REPLICATOR_E_NOT_READY;
+	case RAFT_E_BUSY:
+	case RAFT_E_NO_QUORUM:
+		return REPLICATOR_E_BUSY;
+	case RAFT_E_CONFIG_PENDING:
+		return REPLICATOR_E_PENDING;
+	case RAFT_E_STALE:
+		return REPLICATOR_E_STALE;
+	case RAFT_E_CONFIG_INVALID:
+	case RAFT_E_UNKNOWN_MEMBER:
+	case RAFT_E_NOT_BLANK:
+	case RAFT_E_INVALID:
+		return REPLICATOR_E_MEMBERSHIP;
+	}
+	return r;
+}
+
+static int propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
+			  uint64_t *ret_index)
+{
+	struct raft_event event = {.type = RAFT_EVENT_CONFIG,
+				   .now_us = replica->now_us,
+				   .config = {.config = config, .previous_index = previous_index}};
+	if (!storage_has_room(replica->storage) || !replica_has_room(replica, &event))
+		return REPLICATOR_E_DISK_FULL;
+	return result_from_change(replica_step(replica, &event, NULL, ret_index));
+}
+
+static bool set_endpoints(struct raft_config_member *member, const struct replicator_change *change)
+{
+	size_t peer = strlen(change->peer);
+	size_t client = strlen(change->client);
+	if (peer > RAFT_ENDPOINT_MAX || client > RAFT_ENDPOINT_MAX)
+		return false;
+	memset(member->peer_endpoint, 0, sizeof member->peer_endpoint);
+	memset(member->client_endpoint, 0, sizeof member->client_endpoint);
+	memcpy(member->peer_endpoint, change->peer, peer);
+	memcpy(member->client_endpoint, change->client, client);
+	return true;
+}
+
+/* Makes the change in *config. 0, REPLICATOR_E_MEMBERSHIP or -EINVAL. */
+static int change_config(struct raft_config *config, const struct replicator_change *change)
+{
+	const struct raft_config_member *known = raft_config_find(config, change->id);
+	struct raft_config_member member = {.id = change->id,
+					    .role = change->stay_learner ? RAFT_MEMBER_LEARNER : RAFT_MEMBER_JOINING};
+	if (change->id == RAFT_NO_MEMBER || (change->type == REPLICATOR_ADD) != (known == NULL))
+		return REPLICATOR_E_MEMBERSHIP;
+	if (known != NULL)
+		member = *known;
+	switch (change->type) {
+	case REPLICATOR_REMOVE:
+		return raft_config_remove(config, change->id) ? 0 : REPLICATOR_E_MEMBERSHIP;
+	case REPLICATOR_PROMOTE:
+		if (member.role == RAFT_MEMBER_VOTER)
+			return REPLICATOR_E_MEMBERSHIP;
+		member.role = RAFT_MEMBER_JOINING; /* the leader makes it a voter when it has caught up */
+		break;
+	case REPLICATOR_ADD:
+	case REPLICATOR_MOVE:
+		if (!set_endpoints(&member, change))
+			return -EINVAL;
+		break;
+	}
+	return raft_config_set(config, &member) ? 0 : REPLICATOR_E_MEMBERSHIP;
+}
+
+int replica_change(struct replica *replica, const struct replicator_change *change, uint64_t now_us, uint64_t wall_ms,
+		   uint64_t *ret_index)
+{
+	uint64_t index = 0;
+	const struct raft_config *current = replica_config(replica, &index);
+	struct raft_status status;
+	if (replica->failed != 0)
+		return replica->failed;
+	replica->now_us = now_us;
+	replica->wall_ms = wall_ms;
+	raft_get_status(replica->core, &status);
+	if (status.role != RAFT_LEADER || current == NULL)
+		return REPLICATOR_E_NOT_LEADER;
+	if (change->if_index != 0 && change->if_index != index)
+		return REPLICATOR_E_STALE;
+	struct raft_config config = *current;
+	int r = change_config(&config, change);
+	return r != 0 ? r : propose_config(replica, &config, index, ret_index);
+}
+
+/* A member of the configuration is heard with another directory than the one it has there. Its vote, its promises and
+ * what it had stored are gone; in one step it becomes one that joins (README.md in ../raft says why that is safe).
+ * When the change cannot be made now, the next hello asks again. */
+static int take_incarnation(struct replica *replica, const struct raft_config *current, uint64_t index,
+			    const struct wire_message *wire)
+{
+	struct raft_config config = *current;
+	struct raft_config_member member = *raft_config_find(current, wire->from);
+	uint64_t before = member.incarnation;
+	member.incarnation = wire->from_incarnation;
+	if (before != 0 && member.role == RAFT_MEMBER_VOTER)
+		member.role = RAFT_MEMBER_JOINING;
+	bool set = raft_config_set(&config, &member);
+	raft_assert(set); /* it replaces one */
+	int r = propose_config(replica, &config, index, NULL);
+	if (r == 0 && before != 0)
+		replica_log(replica, 4, "incarnation-changed",
+			    "member %llu came back with another data directory: it rejoins as a learner",
+			    (unsigned long long)wire->from);
+	return r < 0 ? r : 0;
+}
+
+static void tell_stranger(struct replica *replica, uint64_t config_index, uint64_t to)
+{
+	if (replica->now_us < replica->stranger_told_us + NOT_A_MEMBER_US && replica->stranger_told_us > 0)
+		return;
+	replica->stranger_told_us = replica->now_us;
+	struct wire_message wire = replica_wire_message(replica, WIRE_NOT_A_MEMBER, to);
+	wire.not_a_member.config_index = config_index;
+	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
+}
+
+/* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
+static bool is_in_contact(const struct replica *replica, const struct raft_status *status, uint64_t id)
+{
+	for (unsigned k = 0; k < status->n_peers; k++)
+		if (status->peers[k].id == id && status->peers[k].incarnation != 0)
+			return replica->now_us <
+			       status->peers[k].last_contact_us + replica->options.raft.election_timeout_max_us;
+	return false;
+}
+
+int replica_on_hello(struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	uint64_t index = 0;
+	struct replica_peer *peer = replica_find_peer(replica, wire->from);
+	const struct raft_config *config = replica_config(replica, &index);
+	if (peer != NULL) {
+		peer->incarnation = wire->from_incarnation;
+		peer->blank = wire->hello.blank;
+	}
+	raft_get_status(replica->core, &status);
+	if (config == NULL || wire->from_incarnation == 0)
+		return 0;
+	const struct raft_config_member *member = raft_config_find(config, wire->from);
+	if (member == NULL && !status.config_pending)
+		tell_stranger(replica, index, wire->from);
+	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation ||
+	    is_in_contact(replica, &status, wire->from))
+		return 0;
+	return take_incarnation(replica, config, index, wire);
+}
+
+/* Another member's committed configuration does not name this one. If that is newer than the one that names it, it was
+ * removed while it was away; one that no configuration names yet may be about to join, and the other behind. It believes
+ * only those whom it knows, by the number that only they know. */
+void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	uint64_t index = 0;
+	const struct raft_config *config = replica_config(replica, &index);
+	raft_get_status(replica->core, &status);
+	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
+	if (config == NULL)
+		replica_log(replica, 4, "not-a-member",
+			    "member %llu belongs to a cluster that this one is not part of: 'raftctl member add' "
+			    "makes it a member",
+			    (unsigned long long)wire->from);
+	else if (status.member && member != NULL && member->incarnation == wire->from_incarnation &&
+		 member->incarnation != 0 && wire->not_a_member.config_index > index)
+		replica->removed = true;
+}
+
+/* Whom to answer -------------------------------------------------------------------------------------- */
+
+/* A member with an empty directory knows those who stand in its configuration file, and this leader may not be one of them: it
+ * would follow, but not be able to answer. */
+static void tell_endpoint(struct replica *replica)
+{
+	struct raft_status status;
+	const struct raft_config *config = replica_config(replica, NULL);
+	if (replica->now_us < replica->endpoint_told_us + ENDPOINT_TOLD_US)
+		return;
+	replica->endpoint_told_us = replica->now_us;
+	raft_get_status(replica->core, &status);
+	const struct raft_config_member *self =
+		config != NULL ? raft_config_find(config, replica->options.raft.id) : NULL;
+	if (status.role != RAFT_LEADER || self == NULL || self->peer_endpoint[0] == '\0')
+		return;
+	for (unsigned k = 0; k < status.n_peers; k++) {
+		if (replica->now_us < status.peers[k].last_contact_us + replica->options.raft.election_timeout_max_us)
+			continue;
+		struct wire_message wire = replica_wire_message(replica, WIRE_ENDPOINT, status.peers[k].id);
+		memcpy(wire.endpoint.peer, self->peer_endpoint, strlen(self->peer_endpoint) + 1);
+		replica_send_wire(replica, &wire);
+	}
+}
+
+/* Only who knows of no cluster believes it. Its hello brings the leader to take it in. */
+void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	raft_get_status(replica->core, &status);
+	if (status.member || raft_config_find(&replica->options.founders, wire->from) != NULL)
+		return;
+	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
+	if (r < 0)
+		replica_log(replica, 4, "unreachable", "cannot connect to member %llu at %s: %s",
+			    (unsigned long long)wire->from, wire->endpoint.peer, strerror(-r));
+	else
+		replica_send_hello(replica, wire->from);
+}
+
+/* The transport follows the configuration --------------------------------------------------------------- */
+
+static void connect_members(struct replica *replica, const struct raft_config *config)
+{
+	for (unsigned k = 0; k < config->n_members; k++) {
+		const struct raft_config_member *member = &config->members[k];
+		if (member->id == replica->options.raft.id || member->peer_endpoint[0] == '\0')
+			continue;
+		int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
+		if (r < 0)
+			replica_log(replica, 3, "unreachable", "cannot connect to member %llu at %s: %s",
+				    (unsigned long long)member->id, member->peer_endpoint, strerror(-r));
+	}
+}
+
+/* Those that left, but not at once: the leader still owes them the news of it. Whoever stands in the configuration file
+ * keeps a connection: should it come back, it must be told that it is no member. */
+static void disconnect_others(struct replica *replica)
+{
+	for (unsigned k = 0; k < 2 * RAFT_MEMBERS_MAX; k++) {
+		struct replica_peer *peer = &replica->peers[k];
+		if (peer->id == 0 || is_known(replica, peer->id))
+			continue;
+		replica->transport->ops->remove_peer(replica->transport, peer->id);
+		*peer = (struct replica_peer){0};
+	}
+}
+
+static void report_difference(struct replica *replica, const struct raft_config *config)
+{
+	const struct raft_config *file = &replica->options.founders;
+	for (unsigned k = 0; k < config->n_members; k++) {
+		const struct raft_config_member *member = &config->members[k];
+		const struct raft_config_member *other = raft_config_find(file, member->id);
+		if (other == NULL || strcmp(other->peer_endpoint, member->peer_endpoint) != 0)
+			replica_log(replica, 5, "configuration-differs",
+				    "member %llu is at %s by the log, which decides, and %s in the configuration file",
+				    (unsigned long long)member->id, member->peer_endpoint,
+				    other != NULL ? other->peer_endpoint : "missing");
+	}
+	for (unsigned k = 0; k < file->n_members; k++)
+		if (raft_config_find(config, file->members[k].id) == NULL)
+			replica_log(replica, 5, "configuration-differs",
+				    "member %llu of the configuration file is no member by the log, which decides",
+				    (unsigned long long)file->members[k].id);
+}
+
+static void follow_config(struct replica *replica)
+{
+	uint64_t index = 0;
+	const struct raft_config *config = replica_config(replica, &index);
+	if (config == NULL || (replica->followed_config && replica->followed_config_index == index))
+		return;
+	if (!replica->followed_config)
+		report_difference(replica, config);
+	replica->followed_config = true;
+	replica->followed_config_index = index;
+	for (unsigned k = 0; k < config->n_members; k++)
+		(void)replica_find_peer(replica, config->members[k].id); /* gives it a slot */
+	connect_members(replica, config);
+	replica->disconnect_us = replica->now_us + 4 * replica->options.raft.election_timeout_max_us;
+	replica->hello_us = 0; /* is this member one? */
+}
+
+void replica_membership_start(struct replica *replica)
+{
+	const struct raft_config *founders = &replica->options.founders;
+	replica->hello_us = 0;
+	replica->disconnect_us = UINT64_MAX;
+	for (unsigned k = 0; k < founders->n_members; k++)
+		(void)replica_find_peer(replica, founders->members[k].id);
+	connect_members(replica, founders);
+	follow_config(replica);
+}
+
+/* The configuration knows this member by its directory, not only by its id. */
+static bool is_named(const struct replica *replica)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	const struct raft_config_member *self =
+		config != NULL ? raft_config_find(config, replica->options.raft.id) : NULL;
+	return self != NULL && self->incarnation != 0;
+}
+
+int replica_tend_membership(struct replica *replica)
+{
+	struct raft_status status;
+	int r = 0;
+	follow_config(replica);
+	tell_endpoint(replica);
+	if (replica->now_us >= replica->disconnect_us) {
+		replica->disconnect_us = UINT64_MAX;
+		disconnect_others(replica);
+	}
+	raft_get_status(replica->core, &status);
+	if (status.member && status.leader != RAFT_NO_MEMBER && is_named(replica)) {
+		replica->hello_us = UINT64_MAX;
+		return 0;
+	}
+	/* A member that hears of no leader asks as well, now and then: it may have been removed while it was away. */
+	if (replica->hello_us == UINT64_MAX)
+		replica->hello_us = replica->now_us + REPLICA_HELLO_US;
+	if (replica->now_us < replica->hello_us)
+		return 0;
+	replica->hello_us = replica->now_us + (status.member && is_named(replica) ? NOT_A_MEMBER_US : REPLICA_HELLO_US);
+	hello_all(replica);
+	if (is_blank(&status) && !replica->aside && may_found(replica))
+		r = found(replica);
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,184 @@
+/*
+ * From what the storage recovered to a member that can take its first step: the snapshot loaded, the core told of every
+ * entry behind it.
+ */
+#include "replica_internal.h"
+#include "snapshot_meta.h"
+
+#include "daemon/assert.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A damaged directory may be given up if the cluster has, or is about to have, other voters to learn from. Without any, all
+ * that there is lies in this directory, and only a person may decide. If no configuration can be read any more, the file
+ * says whom the cluster was founded with. */
+static bool may_give_up(void *arg, const uint8_t *bytes, uint32_t size, bool in_snapshot)
+{
+	const struct replica *replica = arg;
+	struct raft_config config = replica->options.founders;
+	uint64_t time_ms;
+	if (bytes != NULL && in_snapshot && !snapshot_meta_decode(bytes, size, &time_ms, &config))
+		return false;
+	if (bytes != NULL && !in_snapshot && raft_config_decode(bytes, size, &config) != RAFT_CONFIG_OK)
+		return false;
+	for (unsigned k = 0; k < config.n_members; k++)
+		if (config.members[k].id != replica->options.raft.id && config.members[k].role != RAFT_MEMBER_LEARNER)
+			return true;
+	return false;
+}
+
+int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
+{
+	struct storage_options options = replica->options.storage;
+	const struct storage_heal heal = {.may_give_up = may_give_up, .arg = replica};
+	options.heal = replica->options.heal ? &heal : NULL;
+	return storage_open(disk, &options, &replica->storage, ret_state, ret_message);
+}
+
+/* The configuration in the entry at index. 0, -ENOMEM, or a positive result: the log is damaged. */
+static int replica_recover_config(struct replica *replica, uint64_t index, const struct raft_entry *entry)
+{
+	struct raft_config config;
+	int r = raft_config_decode(entry->data, entry->size, &config);
+	return r == RAFT_CONFIG_OK ? raft_recover_config(replica->core, index, &config) : STORAGE_E_CORRUPT;
+}
+
+/* Entries that follow one another; index: of the first. */
+static int replica_recover_run(struct replica *replica, uint64_t index, const struct raft_entry *entries, uint32_t n)
+{
+	uint32_t first = 0;
+	for (uint32_t k = 0; k < n; k++) {
+		replica->sizes[k] = entries[k].size;
+		replica_note_time(replica, entries[k].time_ms);
+		if (k + 1 < n && entries[k + 1].term == entries[first].term)
+			continue;
+		int r = raft_recover_entries(replica->core, entries[first].term, replica->sizes + first, k + 1 - first);
+		for (uint32_t i = first; r == 0 && i <= k; i++)
+			if (entries[i].type == RAFT_ENTRY_CONFIG)
+				r = replica_recover_config(replica, index + i, &entries[i]);
+		if (r != 0)
+			return r;
+		first = k + 1;
+	}
+	return 0;
+}
+
+/* Tells the core every entry's term and size, and the configurations among them. */
+static int replica_recover_entries(struct replica *replica, const struct storage_state *state, char *message)
+{
+	uint64_t index = state->base_index + 1;
+	while (index <= state->last_index) {
+		uint32_t n = 0;
+		int r = storage_read(replica->storage, index, WIRE_ENTRIES_MAX, REPLICA_APPLY_BYTES_MAX,
+				     replica->entries, &n);
+		if (r == 0)
+			r = replica_recover_run(replica, index, replica->entries, n);
+		if (r != 0) {
+			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read entry %llu of the log back: %s",
+				       (unsigned long long)index, r > 0 ? "it is damaged" : strerror(-r));
+			return r > 0 ? REPLICATOR_E_DAMAGED : r;
+		}
+		raft_assert(n > 0);
+		index += n;
+	}
+	return 0;
+}
+
+int replica_result_from_storage(int r)
+{
+	switch (r) {
+	case STORAGE_E_CORRUPT:
+		return REPLICATOR_E_DAMAGED;
+	case STORAGE_E_WRONG_CLUSTER:
+	case STORAGE_E_VERSION:
+		return REPLICATOR_E_CLUSTER;
+	case STORAGE_E_FULL:
+		return REPLICATOR_E_DISK_FULL;
+	default:
+		return r;
+	}
+}
+
+void replica_log_recovery(const struct replica *replica, const struct storage_state *state)
+{
+	if (state->torn_bytes > 0)
+		replica_log(replica, 4, "torn-tail", "cut %llu bytes of a write that never completed: %s",
+			    (unsigned long long)state->torn_bytes, state->torn_where);
+	if (state->healed[0] != '\0')
+		replica_log(replica, 2, "damaged", "%s%s", state->healed,
+			    state->gave_up ? ". This member rejoins as a new one; delete what was set aside when it is "
+					     "no longer wanted"
+					   : "");
+	if (state->snapshot_damage[0] != '\0')
+		replica_log(replica, 2, "damaged", "passed over a snapshot: %s", state->snapshot_damage);
+	if (state->blank)
+		replica_log(replica, 5, "blank", "starts with an empty log");
+	else
+		replica_log(replica, 6, "recovered", "recovered entries %llu to %llu, term %llu",
+			    (unsigned long long)state->base_index + 1, (unsigned long long)state->last_index,
+			    (unsigned long long)state->term);
+}
+
+/* The log begins anew after the snapshot when what it holds does not lead to it. */
+static int replica_reset_log(struct replica *replica, struct storage_state *state)
+{
+	struct storage_write write = {.term = state->term > state->snapshot_term ? state->term : state->snapshot_term,
+				      .vote = state->term >= state->snapshot_term ? state->vote : RAFT_NO_MEMBER,
+				      .commit = state->snapshot_index,
+				      .reset_index = state->snapshot_index,
+				      .reset_term = state->snapshot_term};
+	int r = storage_append(replica->storage, &write);
+	state->term = write.term;
+	state->vote = write.vote;
+	state->last_index = state->snapshot_index;
+	return r;
+}
+
+/* What lies before the newest snapshot is applied by loading it, so for the core the log begins after it. */
+static int replica_recover_snapshot(struct replica *replica, struct storage_state *state,
+				    struct raft_recovered *recovered, char *message)
+{
+	int r = 0;
+	if (state->snapshot_index == 0)
+		return 0;
+	r = replica_load_snapshot(replica, state->snapshot_index, &recovered->config, &recovered->config_index,
+				  message);
+	if (r == 0 && state->snapshot_beyond_log)
+		r = replica_reset_log(replica, state);
+	state->base_index = state->snapshot_index;
+	state->base_term = state->snapshot_term;
+	if (state->commit < state->base_index)
+		state->commit = state->base_index;
+	return r;
+}
+
+int replica_start(struct replica *replica, struct storage_state *state, uint64_t now_us, char *message)
+{
+	struct raft_options raft_options = replica->options.raft;
+	struct raft_recovered recovered = {0};
+
+	int r = replica_recover_snapshot(replica, state, &recovered, message);
+	if (r != 0)
+		return r;
+	recovered.hard_state = (struct raft_hard_state){.term = state->term, .vote = state->vote};
+	recovered.base_index = state->base_index;
+	recovered.base_term = state->base_term;
+	recovered.commit = state->commit;
+	raft_options.seed = replica->options.seed;
+	raft_options.incarnation = state->incarnation;
+	replica->core = raft_new(&raft_options, &recovered, now_us);
+	if (replica->core == NULL)
+		return -ENOMEM;
+	r = replica_recover_entries(replica, state, message);
+	if (r != 0)
+		return r;
+	raft_start(replica->core, now_us);
+	replica->incarnation = state->incarnation;
+	replica->aside = state->aside;
+	replica->commit = state->commit;
+	replica->applied = state->base_index;
+	replica->core_deadline_us = now_us; /* the first tick tells the real one */
+	return 0;
+}

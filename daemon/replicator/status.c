@@ -1,0 +1,104 @@
+/* What a replica tells about itself: status, membership, entries of its log. It changes nothing. */
+#include "replica_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void replica_peer_status(const struct replica *replica, const struct raft_progress *progress,
+				struct replicator_peer_status *ret)
+{
+	struct transport_peer_stats stats = {0};
+	bool known = replica->transport->ops->peer_stats(replica->transport, progress->id, &stats);
+	*ret = (struct replicator_peer_status){
+		.id = progress->id,
+		.voter = progress->voter,
+		.connected = known && stats.connected,
+		.match = progress->match,
+		.dropped_frames = known ? stats.dropped_frames : 0,
+	};
+}
+
+void replica_get_status(const struct replica *replica, struct replicator_status *ret_status)
+{
+	struct raft_status core;
+	struct storage_stats disk;
+	struct storage_snapshot_info newest = {0};
+	struct storage_snapshot_progress received = {0};
+
+	raft_get_status(replica->core, &core);
+	storage_get_stats(replica->storage, &disk);
+	(void)storage_snapshot_newest(replica->storage, &newest); /* none: all zero */
+	if (replica->receiving.index != 0)
+		storage_received(replica->storage, &received);
+	*ret_status = (struct replicator_status){
+		.id = core.id,
+		.cluster = replica->options.cluster,
+		.incarnation = replica->incarnation,
+		.role = (unsigned)core.role,
+		.leader = core.leader,
+		.term = core.hard_state.term,
+		.first_index = core.base_index + 1,
+		.last_index = core.last_index,
+		.durable_index = core.durable_index,
+		.commit = core.commit,
+		.applied = replica->applied,
+		.elections = replica->elections,
+		.proposals = replica->proposals,
+		.bad_frames = replica->bad_frames,
+		.flushes = disk.flushes,
+		.flushed_entries = disk.flushed_entries,
+		.flushed_bytes = disk.flushed_bytes,
+		.sync_us_total = disk.sync_us_total,
+		.sync_us_max = disk.sync_us_max,
+		.disk_bytes = disk.disk_bytes,
+		.log_cache_bytes = disk.cache_bytes,
+		.snapshot_bytes = newest.file_bytes,
+		.snapshot_index = newest.index,
+		.snapshots = replica->snapshots_taken,
+		.installed = replica->snapshots_installed,
+		.snapshotting = replica->taking.snapshot != NULL,
+		.transfer_bytes = received.offset,
+		.transfer_total = replica->receiving.total,
+		.blank = core.config_index == 0 && core.n_peers == 0 && !core.member,
+		.n_peers = core.n_peers,
+	};
+	for (unsigned k = 0; k < core.n_peers; k++)
+		replica_peer_status(replica, &core.peers[k], &ret_status->peers[k]);
+}
+
+int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
+		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n)
+{
+	struct raft_status status;
+	raft_get_status(replica->core, &status);
+	if (first_index > status.last_index || max_entries == 0) {
+		*ret_n = 0;
+		return 0;
+	}
+	if (first_index <= status.base_index)
+		first_index = status.base_index + 1;
+	int r = storage_read(replica->storage, first_index, max_entries, bytes_max, ret_entries, ret_n);
+	return r > 0 ? -EIO : r;
+}
+
+void replica_get_membership(const struct replica *replica, struct replicator_membership *ret_membership)
+{
+	struct raft_status status;
+	struct replicator_membership membership = {0};
+	const struct raft_config *config = replica_config(replica, &membership.index);
+	raft_get_status(replica->core, &status);
+	if (config != NULL) {
+		membership.committed = !status.config_pending;
+		membership.n_members = config->n_members;
+	}
+	for (unsigned k = 0; k < membership.n_members; k++) {
+		const struct raft_config_member *from = &config->members[k];
+		struct replicator_member *to = &membership.members[k];
+		to->id = from->id;
+		to->role = (unsigned)from->role;
+		to->incarnation = from->incarnation;
+		memcpy(to->peer, from->peer_endpoint, sizeof from->peer_endpoint);
+		memcpy(to->client, from->client_endpoint, sizeof from->client_endpoint);
+	}
+	*ret_membership = membership;
+}

@@ -1,0 +1,125 @@
+/*
+ * Opening a damaged directory: what can no longer be used is set aside under other names, and never deleted.
+ *
+ * Two steps, the smaller first.  If a good snapshot covers all segments up to the damaged one, only those go: what is left
+ * is what compaction would have left, and nothing that the member promised is forgotten.  Otherwise everything goes, and the
+ * directory is blank: its member is another one from then on, under another incarnation.  That is up to the
+ * owner, who knows whether there are others to learn from.
+ *
+ * Oldest first: wherever a crash interrupts it, what is left is either still damaged or good, but never shorter at its
+ * newest end, where the promises are.
+ */
+#include "daemon/storage/recovery.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int set_aside(struct recovery *recovery, const struct file *file)
+{
+	struct disk_job job = {.type = DISK_JOB_RENAME, .lane = DISK_LANE_LOG};
+	memcpy(job.name, file->name, sizeof(job.name));
+	int n = snprintf(job.new_name, sizeof(job.new_name), "%s" ASIDE_SUFFIX "%" PRIu32, file->name,
+			 recovery->files.n_asides + 1);
+	if (n < 0 || (size_t)n >= sizeof(job.new_name))
+		return recovery_refuse_error(recovery, file->name, 0, -ENAMETOOLONG);
+	return recovery_run_job(recovery, &job);
+}
+
+/* Segments up to number end, and with them all snapshots if there is nothing behind. */
+static int set_aside_until(struct recovery *recovery, uint64_t end, bool snapshots)
+{
+	int r = 0;
+	for (size_t i = 0; i < recovery->files.count && r == 0; i++) {
+		const struct file *file = &recovery->files.items[i];
+		if ((file->kind == FILE_SEGMENT && file->number <= end) || (file->kind == FILE_SNAPSHOT && snapshots))
+			r = set_aside(recovery, file);
+	}
+	return r;
+}
+
+/* The segment behind the damaged one, or NULL. */
+static const struct file *segment_behind(const struct recovery *recovery)
+{
+	for (size_t i = 0; i < recovery->files.n_segments; i++)
+		if (recovery->bad && recovery->files.items[i].number > recovery->bad->number)
+			return &recovery->files.items[i];
+	return NULL;
+}
+
+/* Does the log, beginning with that segment, go on behind a good snapshot? */
+static bool is_covered(struct recovery *recovery, const struct file *file)
+{
+	const struct storage_options *options = &recovery->storage->options;
+	struct format_segment segment;
+	uint64_t checksum = 0;
+	const uint8_t *buf = NULL;
+	size_t len = 0;
+	if (recovery_look(recovery, file, 0, FORMAT_HEADER_SIZE, &buf, &len) != 0 ||
+	    format_segment_decode(buf, len, &segment, &checksum) != FORMAT_OK)
+		return false;
+	return segment.sequence == file->number && segment.identity.cluster_id == options->cluster_id &&
+	       segment.identity.member_id == options->member_id && recovery->snapshot_index > 0 &&
+	       segment.base_index <= recovery->snapshot_index;
+}
+
+/* The configuration of the newest good snapshot, if it is newer than the newest of the log. */
+static void find_config(struct recovery *recovery)
+{
+	uint8_t *buf = malloc(SNAPSHOT_BLOCK_SIZE);
+	struct snapshot_parser parser = {0};
+	struct snapshot_found found;
+	char name[DISK_NAME_MAX + 1];
+	snapshots_name(name, recovery->snapshot_index, "");
+	struct disk *disk = recovery->storage->disk;
+	int64_t got = buf ? disk->ops->read(disk, name, 0, buf, SNAPSHOT_BLOCK_SIZE) : 0;
+	if (got > 0 && snapshot_parse(&parser, buf, (size_t)got, &found) == SNAPSHOT_OK &&
+	    parser.header.config_index > recovery->config_index)
+		recovery_note_config(recovery, parser.header.config_index, found.payload, found.payload_size, true);
+	free(buf);
+}
+
+void recovery_note_config(struct recovery *recovery, uint64_t index, const uint8_t *data, uint32_t size, bool snapshot)
+{
+	uint8_t *copy = malloc((size_t)size + 1);
+	if (!copy)
+		return; /* an older one remains */
+	if (size > 0)
+		memcpy(copy, data, size);
+	free(recovery->config);
+	recovery->config = copy;
+	recovery->config_size = size;
+	recovery->config_index = index;
+	recovery->config_in_snapshot = snapshot;
+}
+
+static bool may_give_up(struct recovery *recovery)
+{
+	const struct storage_heal *heal = recovery->storage->options.heal;
+	if (recovery->snapshot_index > 0)
+		find_config(recovery);
+	return heal->may_give_up(heal->arg, recovery->config, recovery->config_size, recovery->config_in_snapshot);
+}
+
+int recovery_heal(struct recovery *recovery)
+{
+	struct storage_state *state = recovery->state;
+	const struct file *behind = segment_behind(recovery);
+	bool covered = behind && is_covered(recovery, behind);
+	char what[STORAGE_MESSAGE_MAX];
+	if (!covered && !may_give_up(recovery))
+		return STORAGE_E_CORRUPT; /* the message stands */
+	(void)snprintf(what, sizeof(what), "%s", recovery->message);
+	int r = covered ? set_aside_until(recovery, recovery->bad->number, false)
+			: set_aside_until(recovery, UINT64_MAX, true);
+	if (r != 0)
+		return r;
+	state->gave_up |= !covered;
+	(void)snprintf(state->healed, sizeof(state->healed), "%.300s. Set aside as *" ASIDE_SUFFIX "%" PRIu32 ": %s",
+		       what, recovery->files.n_asides + 1,
+		       covered ? "the log up to there, which a good snapshot covers"
+			       : "the whole log and all snapshots");
+	return -EAGAIN;
+}

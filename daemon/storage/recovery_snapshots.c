@@ -1,0 +1,114 @@
+/*
+ * Opening: the snapshots, and whether they and the log make a whole.
+ *
+ * All of the newest one is read and verified: what the member starts from must be good, and if it is not, the one before
+ * may be, as long as the log still reaches back to it.  Of those behind a good one only the headers are read: they are
+ * verified when they are needed.
+ */
+#include "daemon/storage/recovery.h"
+
+#include "daemon/assert.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static int read_snapshot(struct recovery *recovery, const struct file *file)
+{
+	struct storage *storage = recovery->storage;
+	bool is_spare = recovery->snapshot_index > 0; /* a newer one is good */
+	struct snapshot_verdict verdict =
+		snapshot_verify(storage->disk, file->name, file->size, is_spare ? SNAPSHOT_HEADER : SNAPSHOT_WHOLE);
+	const struct snapshot_header *header = &verdict.parser.header;
+	if (verdict.result == -ENOMEM || verdict.result == STORAGE_E_VERSION)
+		return recovery_refuse(recovery, verdict.result, file->name, verdict.parser.chain.offset, "%s",
+				       verdict.what);
+	if (verdict.result == 0 && header->cluster_id != storage->options.cluster_id)
+		return recovery_refuse(recovery, STORAGE_E_WRONG_CLUSTER, file->name, 0,
+				       "belongs to cluster %016" PRIx64 ", this member to %016" PRIx64
+				       "; check the cluster's name and the data directory",
+				       header->cluster_id, storage->options.cluster_id);
+	if (verdict.result == 0 && header->index != file->number) {
+		verdict.result = STORAGE_E_CORRUPT;
+		verdict.what = "holds another snapshot";
+		verdict.parser.chain.offset = 0;
+	}
+	struct storage_snapshot snapshot = {.damaged = verdict.result != 0,
+					    .info = {.index = file->number,
+						     .term = header->term,
+						     .config_index = header->config_index,
+						     .config_size = header->config_size,
+						     .payload_bytes = verdict.parser.chain.payload_bytes,
+						     .file_bytes = file->size}};
+	if (snapshots_reserve(storage) < 0)
+		return recovery_refuse_error(recovery, file->name, 0, -ENOMEM);
+	snapshots_add(storage, &snapshot);
+	if (snapshot.damaged && !recovery->damaged) {
+		recovery->damaged = file;
+		recovery->damage = verdict;
+	}
+	if (!snapshot.damaged && !is_spare)
+		recovery->snapshot_index = snapshot.info.index;
+	return 0;
+}
+
+int recovery_read_snapshots(struct recovery *recovery)
+{
+	int r = 0;
+	for (size_t i = recovery->files.count; i-- > recovery->files.n_segments && r == 0;) {
+		const struct file *file = &recovery->files.items[i]; /* the newest first */
+		if (file->kind != FILE_SNAPSHOT)
+			continue;
+		if (recovery->files.n_segments == 0)
+			return recovery_refuse(recovery, STORAGE_E_CORRUPT, file->name, 0,
+					       "exists, but no segment: the log is lost, and with it what the member "
+					       "promised to the others");
+		r = read_snapshot(recovery, file);
+	}
+	return r;
+}
+
+/* Does the log lead to the snapshot, or over it? */
+static bool log_holds(const struct storage *storage, const struct storage_snapshot_info *info)
+{
+	if (info->index > storage_last_index(storage))
+		return false;
+	uint64_t term =
+		info->index == storage->base_index ? storage->base_term : log_index_term(&storage->index, info->index);
+	return term == info->term;
+}
+
+int recovery_judge_snapshots(struct recovery *recovery)
+{
+	struct storage *storage = recovery->storage;
+	struct storage_state *state = recovery->state;
+	struct storage_snapshot_info newest = {.index = 0};
+	bool found = storage_snapshot_newest(storage, &newest);
+	bool passed_over = recovery->damaged && recovery->damaged->number > newest.index;
+	/* That it cannot be read now does not mean that it is damaged. */
+	if (storage->base_index > newest.index && recovery->damaged && recovery->damage.result < 0)
+		return recovery_refuse_error(recovery, recovery->damaged->name, recovery->damage.parser.chain.offset,
+					     recovery->damage.result);
+	if (storage->base_index > newest.index && recovery->damaged)
+		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
+				       recovery->damage.parser.chain.offset,
+				       "%s, and the log only begins behind %" PRIu64
+				       ": what was before is lost. Do not empty this directory: the member would "
+				       "forget what it promised to the others",
+				       recovery->damage.what, storage->base_index);
+	if (storage->base_index > newest.index)
+		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->files.items[0].name, 0,
+				       "the log begins behind %" PRIu64
+				       ", but there is no snapshot that reaches so far",
+				       storage->base_index);
+	if (passed_over)
+		(void)snprintf(state->snapshot_damage, sizeof(state->snapshot_damage), "%s offset %" PRIu64 ": %s",
+			       recovery->damaged->name, recovery->damage.parser.chain.offset, recovery->damage.what);
+	if (!found)
+		return 0;
+	state->snapshot_index = newest.index;
+	state->snapshot_term = newest.term;
+	state->snapshot_beyond_log = !log_holds(storage, &newest);
+	return 0;
+}

@@ -1,0 +1,48 @@
+/*
+ * Where the fields of a snapshot's stream are: what its writer and its reader share. README.md describes them.
+ */
+#ifndef KV_SNAPSHOT_FORMAT_H
+#define KV_SNAPSHOT_FORMAT_H
+
+#include "kv/node.h"
+
+#define KV_SNAPSHOT_MAGIC "RKVS"
+#define KV_SNAPSHOT_VERSION 1u
+
+enum {
+	KV_SNAPSHOT_OFFSET_MAGIC = 0,
+	KV_SNAPSHOT_OFFSET_VERSION = 4,
+	KV_SNAPSHOT_OFFSET_RESERVED = 6,
+	KV_SNAPSHOT_OFFSET_APPLIED = 8,
+	KV_SNAPSHOT_OFFSET_KEYS = 16,
+	KV_SNAPSHOT_OFFSET_SESSIONS = 24,
+	KV_SNAPSHOT_OFFSET_RESERVED_2 = 28,
+	KV_SNAPSHOT_HEADER_SIZE = 32,
+
+	KV_SNAPSHOT_SESSION_OFFSET_ID = 0,
+	KV_SNAPSHOT_SESSION_OFFSET_LAST = 8,
+	KV_SNAPSHOT_SESSION_OFFSET_ACKNOWLEDGED = 16,
+	KV_SNAPSHOT_SESSION_OFFSET_USED = 24,
+	KV_SNAPSHOT_SESSION_SIZE = 32,
+	KV_SNAPSHOT_REPLY_SIZE = 8,
+
+	KV_SNAPSHOT_END_OFFSET_HASH = 0,
+	KV_SNAPSHOT_END_OFFSET_CHECKSUM = 8,
+	KV_SNAPSHOT_END_SIZE = 16,
+
+	/* Replies are written and read in blocks of so many. Nothing of it is seen in the stream. */
+	KV_SNAPSHOT_REPLIES_AT_ONCE = 64,
+};
+
+/* What comes next in the stream. */
+enum kv_snapshot_part {
+	KV_SNAPSHOT_HEADER,
+	KV_SNAPSHOT_SESSION,
+	KV_SNAPSHOT_REPLIES,
+	KV_SNAPSHOT_RECORD,
+	KV_SNAPSHOT_RECORD_BYTES, /* key and value; for the reader, who must know how many */
+	KV_SNAPSHOT_END,
+	KV_SNAPSHOT_NOTHING,
+};
+
+#endif

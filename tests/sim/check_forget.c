@@ -1,0 +1,105 @@
+/*
+ * What no log leads back to any more can be forgotten: a run of any length needs little memory. Logs are compacted by the members
+ * themselves, so this follows the one that lags behind most.
+ */
+#include "check.h"
+
+#include <string.h>
+
+#define FORGET_EVERY 16384u  /* entries committed since the last time */
+#define RETIRE_AFTER 200000u /* a member that left the cluster, may have kept its log, and nobody cares */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The first index that this member's logs, on its platter or in memory, may lead to. */
+static uint64_t needed_by(const struct sim *sim, unsigned number)
+{
+	const struct sim_checks *checks = sim->checks;
+	const struct sim_watch *watch = &checks->members[number];
+	const struct sim_shadow *shadow = &watch->shadow;
+	uint64_t index = checks->committed_last;
+	for (uint64_t k = 0; k < shadow->n_segments; k++)
+		index = least(index, shadow->segments[k].lowest);
+	if (shadow->log.last > 0)
+		index = least(index, sim_log_committed(checks, &shadow->log));
+	if (sim->members[number].up && watch->log.last > 0)
+		index = least(index, watch->before.base_index);
+	if (sim->members[number].up && watch->installing == 0 && watch->applied > 0)
+		index = least(index, watch->applied);
+	return index;
+}
+
+static bool is_named(const struct sim *sim, unsigned number)
+{
+	const struct sim_checks *checks = sim->checks;
+	const struct sim_config *config = sim_config_of(checks, sim_check_committed_at(checks, checks->committed_last));
+	return config != NULL && (config->members >> number & 1) != 0;
+}
+
+static uint64_t find_floor(struct sim *sim)
+{
+	struct sim_checks *checks = sim->checks;
+	uint64_t floor = least(sim_clients_floor(sim), checks->modelled);
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		struct sim_watch *watch = &checks->members[k];
+		if (watch->retired || (sim->members[k].lost && !sim->members[k].up))
+			continue;
+		uint64_t index = needed_by(sim, k);
+		if (checks->committed_last - index > RETIRE_AFTER && !is_named(sim, k))
+			watch->retired = true;
+		else
+			floor = least(floor, index);
+	}
+	return floor;
+}
+
+/* The elements from `at` on move to the front; those behind the last one are zero. */
+static void move_down(void *array, uint64_t capacity, uint64_t at, size_t element_size)
+{
+	uint8_t *bytes = array;
+	memmove(bytes, bytes + at * element_size, (capacity - at) * element_size);
+	memset(bytes + (capacity - at) * element_size, 0, at * element_size);
+}
+
+static void forget_entries(struct sim_checks *checks)
+{
+	uint32_t kept = checks->forgotten + 1;
+	while (kept < checks->n_entries && sim_entry(checks, kept)->index < checks->floor)
+		kept++;
+	uint32_t n = kept - checks->forgotten - 1;
+	if (n == 0)
+		return;
+	move_down(checks->entries + 1, checks->entries_capacity - 1, n, sizeof *checks->entries);
+	checks->forgotten += n;
+}
+
+static void shorten_logs(struct sim *sim)
+{
+	struct sim_checks *checks = sim->checks;
+	for (unsigned k = 0; k < SIM_MEMBERS_MAX; k++) {
+		struct sim_log *log = &checks->members[k].shadow.log;
+		if (!checks->members[k].retired && sim_log_committed(checks, log) >= checks->floor)
+			sim_log_shorten(checks, log, checks->floor);
+	}
+}
+
+void sim_check_forget(struct sim *sim)
+{
+	struct sim_checks *checks = sim->checks;
+	if (checks->committed_last < checks->forget_next)
+		return;
+	checks->forget_next = checks->committed_last + FORGET_EVERY;
+	uint64_t floor = find_floor(sim);
+	if (floor <= checks->floor)
+		return;
+	uint64_t n = floor - checks->floor;
+	checks->floor_state = sim_check_state_at(checks, floor);
+	move_down(checks->by_index, checks->by_index_capacity, n, sizeof *checks->by_index);
+	move_down(checks->committed, checks->committed_capacity, n, sizeof *checks->committed);
+	checks->floor = floor;
+	forget_entries(checks);
+	shorten_logs(sim);
+}

@@ -1,0 +1,165 @@
+/*
+ * What a member owes: to those who asked it (every ticket that it took is answered, once), to messages (a higher term is taken
+ * over, an order to campaign counts in its own term only), and to the cluster when its disk hangs. All without looking into it:
+ * from what it took, what it was handed, and what its disk does.
+ */
+#include "check.h"
+
+#include "daemon/assert.h"
+#include "daemon/transport/wire.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define FLUSHES_MAX 200u /* that may pass before any write that waits is durable */
+
+struct sim_progress {
+	struct member_progress {
+		uint64_t open;	      /* tickets that were taken and not answered */
+		uint64_t open_hash;   /* sum of the hashes of those */
+		uint64_t told_term;   /* highest in an answer that it was handed; such a term is taken over */
+		bool ordered;	      /* to campaign, since its last turn … */
+		uint64_t order_term;  /* … in this term, the highest */
+		uint64_t durable_seq; /* of its log … */
+		uint64_t flushes;     /* … and how many records had been written when it last rose */
+	} members[SIM_MEMBERS_MAX];
+};
+
+void sim_progress_new(struct sim *sim)
+{
+	sim->progress = calloc(1, sizeof *sim->progress);
+	raft_assert(sim->progress != NULL);
+}
+
+void sim_progress_free(struct sim *sim)
+{
+	free(sim->progress);
+	sim->progress = NULL;
+}
+
+void sim_progress_started(struct sim *sim, unsigned number)
+{
+	sim->progress->members[number] = (struct member_progress){0};
+}
+
+/* Tickets ------------------------------------------------------------------------------------------------ */
+
+static uint64_t ticket_hash(uint64_t ticket)
+{
+	return XXH3_64bits(&ticket, sizeof ticket);
+}
+
+void sim_progress_asked(struct sim *sim, unsigned number, uint64_t first_ticket, uint32_t n)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	for (uint32_t k = 0; k < n; k++) {
+		progress->open++;
+		progress->open_hash += ticket_hash(first_ticket + k);
+	}
+}
+
+void sim_progress_answered(struct sim *sim, unsigned number, uint64_t ticket)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	if (progress->open == 0)
+		sim_fail(sim, "member %u answers ticket %" PRIx64 ", which nobody waits for", number + 1, ticket);
+	progress->open--;
+	progress->open_hash -= ticket_hash(ticket);
+	if (progress->open == 0 && progress->open_hash != 0)
+		sim_fail(sim, "member %u answers ticket %" PRIx64 ", another one is never answered", number + 1,
+			 ticket);
+}
+
+/* Who does not lead has answered everybody, but for reads that wait for what is committed to be applied. */
+static void check_tickets(struct sim *sim, unsigned number, const struct raft_status *status)
+{
+	const struct member_progress *progress = &sim->progress->members[number];
+	struct replicator_status replicator;
+	if (progress->open == 0 || status->role == RAFT_LEADER)
+		return;
+	replica_get_status(sim->members[number].replica, &replicator);
+	if (replicator.applied == status->commit)
+		sim_fail(sim, "member %u leads no more and %" PRIu64 " requests that it took were not answered",
+			 number + 1, progress->open);
+}
+
+/* Voters in the newest configuration that the member has. */
+static unsigned voters(const struct sim *sim, unsigned number)
+{
+	return (unsigned)__builtin_popcount(sim->members[number].view.voters);
+}
+
+/* Messages ----------------------------------------------------------------------------------------------- */
+
+/* The member has no reason to drop it: it knows the sender by this incarnation, and has room for a new term. */
+static bool is_believed(const struct sim *sim, unsigned number, const struct wire_message *message)
+{
+	const struct sim_member *member = &sim->members[number];
+	return member->view.index > 0 && message->from >= 1 && message->from <= sim_members(sim) &&
+	       message->to == member->id && message->from_incarnation != 0 &&
+	       member->view.incarnations[message->from - 1] == message->from_incarnation &&
+	       storage_has_room(replica_storage(member->replica));
+}
+
+void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, size_t len)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	struct wire_message message;
+	if (wire_decode(frame, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK)
+		return;
+	if (message.type == WIRE_TIMEOUT_NOW) {
+		if (!progress->ordered || message.term > progress->order_term)
+			progress->order_term = message.term;
+		progress->ordered = true;
+	} else if ((message.type == WIRE_APPEND_REPLY || message.type == WIRE_VOTE_REPLY) &&
+		   message.term > progress->told_term && is_believed(sim, number, &message)) {
+		progress->told_term = message.term;
+	}
+}
+
+static void check_messages(struct sim *sim, unsigned number, const struct raft_status *before,
+			   const struct raft_status *after)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	bool asked = before->role == RAFT_PRE_CANDIDATE || before->role == RAFT_CANDIDATE;
+	bool campaigns = after->role == RAFT_CANDIDATE && after->hard_state.term > before->hard_state.term;
+	uint64_t term = after->hard_state.term;
+	if (term < progress->told_term)
+		sim_fail(sim, "member %u is in term %" PRIu64 " and was told of term %" PRIu64, number + 1, term,
+			 progress->told_term);
+	if (campaigns && !asked && voters(sim, number) > 1 && (!progress->ordered || progress->order_term + 1 < term))
+		sim_fail(sim, "member %u campaigns in term %" PRIu64 " and has asked nobody, nor did its leader say so",
+			 number + 1, term);
+	progress->ordered = false;
+}
+
+/* The disk ----------------------------------------------------------------------------------------------- */
+
+static void check_disk(struct sim *sim, unsigned number, const struct raft_status *status)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	const struct replica_options options = sim_member_options(sim, number);
+	struct disk *disk = sim->members[number].disk_files;
+	struct storage *storage = replica_storage(sim->members[number].replica);
+	struct storage_stats stats;
+	uint64_t limit_us = options.raft.election_timeout_max_us + 2 * options.raft.heartbeat_us;
+	uint64_t durable_seq = storage_durable_seq(storage);
+	storage_get_stats(storage, &stats);
+	if (status->role == RAFT_LEADER && status->n_peers > 0 && disk->ops->oldest_job_age_us(disk) > limit_us)
+		sim_fail(sim, "member %u leads, and its disk has not answered for %" PRIu64 " us", number + 1,
+			 disk->ops->oldest_job_age_us(disk));
+	if (durable_seq != progress->durable_seq || stats.flushes == 0) {
+		progress->durable_seq = durable_seq;
+		progress->flushes = stats.flushes;
+	}
+	if (stats.flushes - progress->flushes > FLUSHES_MAX)
+		sim_fail(sim, "member %u writes to its disk, and nothing that waits becomes durable", number + 1);
+}
+
+void sim_progress_turn(struct sim *sim, unsigned number, const struct raft_status *before,
+		       const struct raft_status *after)
+{
+	check_messages(sim, number, before, after);
+	check_tickets(sim, number, after);
+	check_disk(sim, number, after);
+}

@@ -1,0 +1,63 @@
+/*
+ * States of the store: all members have the same after the same entry, whether they applied everything before or began with a
+ * snapshot.
+ */
+#include "check.h"
+
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+
+/* Entries that are no commands leave the state as it was. */
+uint64_t sim_check_state_at(const struct sim_checks *checks, uint64_t index)
+{
+	while (index > checks->floor && !sim_committed(checks, index)->applied)
+		index--;
+	if (index > checks->floor)
+		return sim_committed(checks, index)->state_hash;
+	if (index > 0)
+		return checks->floor_state;
+	struct kv_store *empty = kv_store_new();
+	raft_assert(empty != NULL);
+	uint64_t hash = kv_store_hash(empty);
+	kv_store_free(empty);
+	return hash;
+}
+
+void sim_check_loaded(struct sim *sim, unsigned number, uint64_t index)
+{
+	struct sim_checks *checks = sim->checks;
+	struct sim_watch *watch = &checks->members[number];
+	struct kv_stats stats;
+	if (index > checks->committed_last)
+		sim_fail(sim, "member %u begins with a snapshot of entry %" PRIu64 ", which is not committed",
+			 number + 1, index);
+	kv_store_check(sim->members[number].store);
+	kv_store_stats(sim->members[number].store, &stats);
+	if (stats.applied > index)
+		sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " holds entry %" PRIu64, number + 1, index,
+			 stats.applied);
+	if (kv_store_hash(sim->members[number].store) != sim_check_state_at(checks, index))
+		sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " brings another state", number + 1, index);
+	watch->applied = index;
+	watch->applied_commands = sim_entry(checks, sim_check_committed_at(checks, index))->commands;
+	watch->installing = 0;
+}
+
+/* Its log may have begun anew behind the snapshot in this very turn: then that is looked at when the turn ends. */
+void sim_check_restored(struct sim *sim, unsigned number)
+{
+	struct replica *replica = sim->members[number].replica;
+	const struct sim_watch *watch = &sim->checks->members[number];
+	struct raft_status status;
+	if (replica == NULL || watch->retired)
+		return; /* it is starting: sim_check_started looks at it */
+	raft_get_status(replica_core(replica), &status);
+	if (watch->installing != status.base_index && (watch->before.base_index == status.base_index ||
+						       sim_snapshot_find(&watch->shadow, status.base_index) == NULL))
+		sim_fail(sim,
+			 "member %u loads a snapshot; its log begins behind entry %" PRIu64
+			 ", and was last begun anew behind entry %" PRIu64,
+			 number + 1, status.base_index, watch->installing);
+	sim_check_loaded(sim, number, status.base_index);
+}

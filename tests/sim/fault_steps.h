@@ -1,0 +1,24 @@
+/*
+ * What faults.c shares with faults_leader.c: choices, links, and steps that follow later. Nobody else includes it.
+ */
+#ifndef RAFT_KV_SIM_FAULT_STEPS_H
+#define RAFT_KV_SIM_FAULT_STEPS_H
+
+#include "sim.h"
+
+/* The leader of the newest term; sim_members() when there is none. */
+unsigned sim_fault_leader(const struct sim *sim);
+/* Each magnitude between low and high is as likely as the others. */
+uint64_t sim_fault_span(uint64_t number, uint64_t low, uint64_t high);
+/* From members of one set to members of the other; direction 0: only there, 1: only back, else both. */
+uint64_t sim_fault_links(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction);
+void sim_fault_cut(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us);
+/* After the delay sim_fault_step is called with the number, unless the calm has begun. */
+void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+
+/* faults_leader.c */
+int sim_fault_depose(struct sim *sim, const struct sim_fault *fault);
+int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault);
+void sim_fault_step(struct sim *sim, unsigned member, uint64_t number);
+
+#endif

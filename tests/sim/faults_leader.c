@@ -1,0 +1,151 @@
+/*
+ * Faults in several steps, around the leader: one that is deposed while a minority, or late answers, let it believe that it
+ * leads, and clients go on asking it; logs of several lengths and terms; a leader whose disk is behind when it dies.
+ */
+#include "fault_steps.h"
+
+#define MILLISECOND 1000u
+#define BURST_SIZE_MAX 8192u
+
+/* What a step does: the lowest bits of its number. The rest: a seed, or links. */
+enum step {
+	STEP_BURST,	  /* the member takes a burst of writes */
+	STEP_FULL_SPEED,  /* all links are as quick as before */
+	STEP_REPLACED,	  /* whoever leads now is cut off, and everybody else may talk again */
+	STEP_LOSES_POWER, /* the member does */
+	STEPS
+};
+
+static void step_later(struct sim *sim, uint64_t delay_us, enum step step, unsigned member, uint64_t seed)
+{
+	sim_fault_later(sim, delay_us, member, (seed / STEPS) * STEPS + step);
+}
+
+static unsigned voters(const struct sim *sim)
+{
+	return (unsigned)__builtin_popcount(sim->committed.voters);
+}
+
+/* Members that stay with the leader: with it they are a minority of the voters, often nobody. */
+static uint64_t company_of(const struct sim *sim, unsigned leader, struct sim_random *random)
+{
+	uint64_t company = (uint64_t)1 << leader;
+	uint64_t n = sim_random_below(random, (voters(sim) + 1) / 2);
+	for (unsigned k = 1; k < sim_members(sim) && n > 0; k++) {
+		unsigned member = (leader + k) % sim_members(sim);
+		if (((sim->committed.voters >> member) & 1) == 0)
+			continue;
+		company |= (uint64_t)1 << member;
+		n--;
+	}
+	return company;
+}
+
+/* Connections that close tell the others at once: they need not wait for a timeout. */
+static void closes(struct sim *sim, unsigned leader, uint64_t others, struct sim_random *random)
+{
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		uint64_t delay_us = sim_random_below(random, 20 * MILLISECOND);
+		if (((others >> k) & 1) != 0 && sim->members[k].up)
+			sim_network_peer_event(sim, k, leader, false, delay_us);
+	}
+}
+
+/*
+ * The leader, and perhaps a minority with it, is heard no more by the others, which elect another one. Either it hears nobody
+ * either, or it still hears their answers to what it said before: those are slow.
+ */
+int sim_fault_depose(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned leader = sim_fault_leader(sim);
+	if (leader == sim_members(sim) || voters(sim) < 3)
+		return 0;
+	uint64_t company = company_of(sim, leader, &random);
+	uint64_t others = ~company & (((uint64_t)1 << sim_members(sim)) - 1);
+	bool answers = sim_random_below(&random, 2) == 0;
+	uint64_t slow_us = answers ? 10 * MILLISECOND + sim_random_below(&random, 250 * MILLISECOND) : 0;
+	uint64_t span_us = sim_fault_span(fault->c, 200 * MILLISECOND, 4000 * MILLISECOND);
+	sim_note(sim, "leader %u is to be deposed, with %llx", leader + 1, (unsigned long long)company);
+	if (answers) {
+		sim_network_slow(sim, sim_fault_links(sim, others, company, 0), slow_us);
+		step_later(sim, span_us, STEP_FULL_SPEED, leader, 0);
+	}
+	sim_fault_cut(sim, sim_fault_links(sim, company, others, answers ? 0 : 2), slow_us, span_us);
+	if (sim_random_below(&random, 2) == 0)
+		closes(sim, leader, others, &random);
+	if (sim_random_below(&random, 2) == 0)
+		step_later(sim, slow_us + 1, STEP_BURST, leader, sim_random_u64(&random));
+	if (sim_random_below(&random, 2) == 0)
+		step_later(sim, slow_us + span_us - 1, STEP_REPLACED, leader, sim_random_u64(&random));
+	return 1;
+}
+
+/* A disk that is slow but alive, more to write than a record takes, and death on the way. */
+int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned leader = sim_fault_leader(sim);
+	unsigned member = fault->a % 3 > 0 ? leader : (unsigned)(fault->a / 3 % sim_members(sim));
+	if (leader == sim_members(sim))
+		return 0;
+	struct sim_disk_faults *faults = &sim->members[member].disk_faults;
+	uint64_t span_us = sim_fault_span(fault->c, 50 * MILLISECOND, 2000 * MILLISECOND);
+	faults->slow_us = sim_fault_span(fault->b, 10 * MILLISECOND, sim->plan.election_min_us);
+	faults->slow_until_us = sim->now_us + span_us;
+	sim_note(sim, "the disk of %u is slow", member + 1);
+	for (uint64_t n = 1 + sim_random_below(&random, 4); n > 0; n--) {
+		uint64_t delay_us = sim_random_below(&random, span_us);
+		step_later(sim, delay_us, STEP_BURST, leader, sim_random_u64(&random));
+	}
+	if (sim_random_below(&random, 4) != 0) {
+		uint64_t delay_us = sim_random_below(&random, span_us);
+		step_later(sim, delay_us, STEP_LOSES_POWER, member, sim_random_u64(&random));
+	}
+	return 1;
+}
+
+static void burst(struct sim *sim, unsigned member, uint64_t seed)
+{
+	struct sim_random random = {seed};
+	uint64_t proposals = 1 + sim_random_below(&random, 12);
+	uint64_t size = sim_fault_span(seed, 1, BURST_SIZE_MAX);
+	for (uint64_t k = 0; k < proposals; k++)
+		sim_client_burst(sim, member, 1 + (unsigned)sim_random_below(&random, 16), (uint32_t)size);
+}
+
+static void replaced(struct sim *sim, uint64_t seed)
+{
+	unsigned leader = sim_fault_leader(sim);
+	if (leader == sim_members(sim))
+		return;
+	uint64_t one = (uint64_t)1 << leader;
+	sim_note(sim, "leader %u is replaced", leader + 1);
+	sim_fault_cut(sim, sim_fault_links(sim, one, ~one, 2), 0,
+		      sim_fault_span(seed, 300 * MILLISECOND, 3000 * MILLISECOND));
+	if (seed / STEPS % 2 == 0)
+		burst(sim, leader, seed);
+}
+
+void sim_fault_step(struct sim *sim, unsigned member, uint64_t number)
+{
+	switch ((enum step)(number % STEPS)) {
+	case STEP_BURST:
+		burst(sim, member, number);
+		return;
+	case STEP_FULL_SPEED:
+		sim_network_slow(sim, ~(uint64_t)0, 0);
+		return;
+	case STEP_REPLACED:
+		replaced(sim, number);
+		return;
+	case STEP_LOSES_POWER:
+		if (!sim->members[member].up)
+			return;
+		sim_member_crash(sim, member, SIM_POWER_CUT);
+		sim_fault_restart(sim, member, sim_fault_span(number, MILLISECOND, 5000 * MILLISECOND));
+		return;
+	case STEPS:
+		return;
+	}
+}

@@ -1,0 +1,104 @@
+/*
+ * Answers, votes and orders of earlier terms, held back by the network until they could do harm: a vote arrives when its
+ * candidate campaigns again, an acknowledgement or an order to campaign when the member that it concerns leads again.
+ *
+ * Everything here was really sent, by this sender to this receiver; it only arrives late. Must not know what members do with it.
+ */
+#include "check.h"
+
+#include "daemon/assert.h"
+#include "daemon/transport/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RARER 16u /* appends are so frequent that they bring back what is old less often */
+
+struct kept {
+	uint64_t term;
+	uint8_t *data;
+	size_t len;
+};
+
+/* Between two members: what the first sent to the second. */
+struct memory {
+	struct kept vote;
+	struct kept order;	   /* to campaign */
+	struct kept answer, older; /* to appends: the newest, and the last one of an earlier term */
+};
+
+struct sim_stale {
+	struct memory memory[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];
+};
+
+void sim_stale_new(struct sim *sim)
+{
+	sim->stale = calloc(1, sizeof *sim->stale);
+	raft_assert(sim->stale != NULL);
+}
+
+void sim_stale_free(struct sim *sim)
+{
+	for (unsigned from = 0; from < SIM_MEMBERS_MAX; from++)
+		for (unsigned to = 0; to < SIM_MEMBERS_MAX; to++) {
+			struct memory *memory = &sim->stale->memory[from][to];
+			free(memory->vote.data);
+			free(memory->order.data);
+			free(memory->answer.data);
+			free(memory->older.data);
+		}
+	free(sim->stale);
+	sim->stale = NULL;
+}
+
+static void keep(struct kept *kept, uint64_t term, const uint8_t *data, size_t len)
+{
+	kept->data = realloc(kept->data, len);
+	raft_assert(kept->data != NULL);
+	memcpy(kept->data, data, len);
+	kept->len = len;
+	kept->term = term;
+}
+
+static void keep_answer(struct memory *memory, uint64_t term, const uint8_t *data, size_t len)
+{
+	if (memory->answer.data != NULL && term > memory->answer.term) {
+		struct kept older = memory->older;
+		memory->older = memory->answer;
+		memory->answer = older;
+	}
+	keep(&memory->answer, term, data, len);
+}
+
+/* What `from` once sent to `to` arrives now, if it is of an earlier term. */
+static void bring_back(struct sim *sim, unsigned from, unsigned to, const struct kept *kept, uint64_t term,
+		       unsigned rarer)
+{
+	struct sim_random *random = &sim->random_network;
+	if (kept->data == NULL || kept->term >= term || !sim_random_chance(random, sim->plan.stale_answers / rarer))
+		return;
+	uint64_t delay_us = sim_random_below(random, 2 * sim->plan.delay_min_us + sim->plan.delay_spread_us + 1);
+	sim->counts.frames_late++;
+	sim_network_put(sim, from, to, kept->data, kept->len, delay_us);
+}
+
+void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len)
+{
+	struct memory *there = &sim->stale->memory[from][to];
+	const struct memory *back = &sim->stale->memory[to][from];
+	struct wire_message message;
+	if (wire_decode(data, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK)
+		return;
+	if (message.type == WIRE_VOTE_REPLY && message.vote_reply.granted && !message.vote_reply.pre_vote) {
+		keep(&there->vote, message.term, data, len);
+	} else if (message.type == WIRE_TIMEOUT_NOW) {
+		keep(&there->order, message.term, data, len);
+	} else if (message.type == WIRE_APPEND_REPLY) {
+		keep_answer(there, message.term, data, len);
+	} else if (message.type == WIRE_VOTE_REQUEST && !message.vote_request.pre_vote) {
+		bring_back(sim, to, from, &back->vote, message.term, 1);
+	} else if (message.type == WIRE_APPEND) {
+		bring_back(sim, to, from, &back->older, message.term, RARER);
+		bring_back(sim, from, to, &there->order, message.term, RARER);
+	}
+}

@@ -1,0 +1,215 @@
+/*
+ * Trials: after all other faults one stays for a while. The others must elect a leader, keep it and serve the clients all the
+ * time; a cluster that is merely safe does not pass. Then that fault ends, too, and the calm follows.
+ */
+#include "fault_steps.h"
+
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum trial_kind {
+	TRIAL_NONE,
+	TRIAL_DEAF,	/* the leader is heard, but hears nobody */
+	TRIAL_DOWN,	/* a minority, the leader among them, is down */
+	TRIAL_HANGING,	/* the leader's disk does not answer */
+	TRIAL_APART,	/* the leader and one more member do not hear each other; all others hear both; nobody writes */
+	TRIAL_GONE,	/* a member is cut off, and asked to lead again and again */
+	TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
+	TRIAL_QUIET,	/* nothing at all: the leader stays */
+};
+
+#define ELECTIONS_MAX 3u    /* of members that nothing disturbs */
+#define TIMEOUTS_OF_STEP 8u /* a step lasts so many election timeouts, the longest */
+
+struct sim_trial {
+	enum trial_kind kind;
+	unsigned leader, other; /* whom it is about */
+	uint64_t elections, writes;
+};
+
+static uint64_t election_max_us(const struct sim *sim)
+{
+	return sim->plan.election_min_us + sim->plan.election_spread_us;
+}
+
+static bool is_voter(const struct sim *sim, unsigned member)
+{
+	return ((sim->committed.voters >> member) & 1) != 0;
+}
+
+/* With one voter more away there is still a majority. */
+static bool spares_one(const struct sim *sim)
+{
+	unsigned voters = 0, away = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		voters += is_voter(sim, k);
+		away += is_voter(sim, k) && !sim->members[k].up;
+	}
+	return voters > 0 && away + 1 <= (voters - 1) / 2;
+}
+
+/* A leader that is heard in time is never deposed: heartbeats come before the shortest timeout, whatever the delays. */
+static bool heartbeats_arrive(const struct sim *sim)
+{
+	const struct sim_plan *plan = &sim->plan;
+	uint64_t late_us = 2 * (plan->delay_min_us + plan->delay_spread_us) + plan->sync_min_us + plan->sync_spread_us;
+	return plan->heartbeat_us + plan->heartbeat_us / 2 + late_us < plan->election_min_us;
+}
+
+uint64_t sim_trial_begin(struct sim *sim)
+{
+	if (sim->plan.trial == TRIAL_NONE || sim->plan.members == 1)
+		return 0;
+	sim->trial = calloc(1, sizeof *sim->trial);
+	raft_assert(sim->trial != NULL);
+	sim->trial->kind = (enum trial_kind)sim->plan.trial;
+	sim_note(sim, "trial %u", (unsigned)sim->trial->kind);
+	return 1000000 + TIMEOUTS_OF_STEP * election_max_us(sim);
+}
+
+/* Some other voter that is up. */
+static unsigned neighbour(const struct sim *sim, unsigned member)
+{
+	for (unsigned k = 1; k < sim_members(sim); k++) {
+		unsigned other = (member + k) % sim_members(sim);
+		if (sim->members[other].up && is_voter(sim, other))
+			return other;
+	}
+	return member;
+}
+
+static void all_together(struct sim *sim)
+{
+	sim->even = true;
+	uint64_t killed = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		sim_clock_set(sim, k, 0, 0);
+		if (!sim->members[k].up)
+			continue;
+		killed |= (uint64_t)1 << k;
+		sim_member_crash(sim, k, SIM_KILL);
+	}
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (((killed >> k) & 1) != 0)
+			sim_member_start(sim, k);
+}
+
+static void impose(struct sim *sim)
+{
+	struct sim_trial *trial = sim->trial;
+	trial->leader = sim_fault_leader(sim);
+	trial->other = neighbour(sim, trial->leader);
+	uint64_t one = (uint64_t)1 << trial->leader;
+	uint64_t other = (uint64_t)1 << trial->other;
+	switch (trial->kind) {
+	case TRIAL_DEAF:
+		sim_network_cut(sim, sim_fault_links(sim, one, ~one, 1), true);
+		return;
+	case TRIAL_DOWN:
+		sim_member_crash(sim, trial->leader, SIM_KILL);
+		return;
+	case TRIAL_HANGING:
+		sim->members[trial->leader].disk_faults.stall_until_us = sim->now_us + 3600000000u;
+		return;
+	case TRIAL_APART:
+		sim_network_cut(sim, sim_fault_links(sim, one, other, 2), true);
+		return;
+	case TRIAL_GONE:
+		sim_network_cut(sim, sim_fault_links(sim, other, ~other, 2), true);
+		return;
+	case TRIAL_TOGETHER:
+		all_together(sim);
+		return;
+	case TRIAL_NONE:
+	case TRIAL_QUIET:
+		return;
+	}
+}
+
+static void expect_leader(const struct sim *sim)
+{
+	if (sim_fault_leader(sim) == sim_members(sim))
+		sim_fail(sim, "liveness: nobody leads after %u election timeouts, trial %u", TIMEOUTS_OF_STEP,
+			 (unsigned)sim->trial->kind);
+}
+
+/* A hand-over to somebody who does not answer ends by itself. */
+static void hand_over(struct sim *sim)
+{
+	unsigned leader = sim_fault_leader(sim);
+	if (leader < sim_members(sim) && leader != sim->trial->other)
+		sim_member_transfer(sim, leader, sim->trial->other + 1);
+}
+
+static void remember(struct sim *sim)
+{
+	sim->trial->elections = sim->counts.elections;
+	sim->trial->writes = sim->answered_writes;
+}
+
+static void expect_writes(const struct sim *sim)
+{
+	if (sim->answered_writes == sim->trial->writes)
+		sim_fail(sim, "liveness: no write was answered in trial %u", (unsigned)sim->trial->kind);
+}
+
+static void expect_peace(const struct sim *sim, unsigned elections_max)
+{
+	const struct sim_trial *trial = sim->trial;
+	uint64_t elections = sim->counts.elections - trial->elections;
+	if (elections > elections_max && heartbeats_arrive(sim))
+		sim_fail(sim, "liveness: %" PRIu64 " elections in trial %u, with a majority that nothing disturbs",
+			 elections, (unsigned)trial->kind);
+}
+
+/* Only with equal logs could a member that hears no leader win the votes of those that do: so nobody writes meanwhile. */
+static void step_apart(struct sim *sim, unsigned step)
+{
+	if (step == 0) {
+		sim_clients_silence(sim);
+	} else if (step == 1) {
+		impose(sim);
+		remember(sim);
+	} else if (step == 2) {
+		expect_peace(sim, 0);
+		remember(sim);
+		sim->silent = false;
+		sim_clients_calm(sim);
+	} else {
+		expect_writes(sim);
+	}
+}
+
+void sim_trial_step(struct sim *sim, unsigned step)
+{
+	struct sim_trial *trial = sim->trial;
+	expect_leader(sim);
+	if (step == 0 && trial->kind != TRIAL_TOGETHER && !spares_one(sim))
+		trial->kind = TRIAL_QUIET;
+	if (trial->kind == TRIAL_APART) {
+		step_apart(sim, step);
+		return;
+	}
+	if (step == 0) {
+		impose(sim);
+	} else if (step == 1) {
+		remember(sim);
+	} else if (step == SIM_TRIAL_STEPS - 1) {
+		expect_writes(sim);
+		expect_peace(sim, ELECTIONS_MAX);
+	}
+	if (trial->kind == TRIAL_GONE && step < SIM_TRIAL_STEPS - 1)
+		hand_over(sim);
+}
+
+void sim_trial_end(struct sim *sim)
+{
+	if (sim->trial == NULL)
+		return;
+	free(sim->trial);
+	sim->trial = NULL;
+	sim->even = false;
+	sim_faults_calm(sim);
+}

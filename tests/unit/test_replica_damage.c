@@ -1,0 +1,205 @@
+/* Whole members whose disks rot: who heals, who stops, and that nothing is lost. */
+#include "tests/unit/replica_cluster.h"
+
+#include <stdio.h>
+
+/* Flips a byte of entry data in the middle of what the segment holds. The data of entries repeat one byte. */
+static void rot(struct replica_cluster *cluster, unsigned id, const char *name, uint64_t offset)
+{
+	uint64_t size = 0;
+	uint8_t *bytes = memory_disk_contents(cluster_node(cluster, id)->disk, name, &size);
+	assert_non_null(bytes);
+	assert_true(offset < size);
+	bytes[offset] ^= 0x40;
+	memory_disk_settle(cluster_node(cluster, id)->disk);
+}
+
+/* Three members that keep few entries in memory; one of them is away while the others write. */
+static struct replica_cluster *one_lags(unsigned *ret_leader, unsigned *ret_lagging)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	cluster->options.storage.cache_bytes_max = 4096;
+	cluster_start_all(cluster);
+	*ret_leader = cluster_elect(cluster);
+	assert_int_not_equal(*ret_leader, 0);
+	cluster_run_ms(cluster, 2000); /* all have been promoted */
+	*ret_lagging = *ret_leader % 3 + 1;
+	cluster_kill(cluster, *ret_lagging);
+	for (unsigned k = 0; k < 20; k++)
+		cluster_write(cluster, *ret_leader, 4, 500);
+	return cluster;
+}
+
+static void all_equal(struct replica_cluster *cluster)
+{
+	for (unsigned id = 2; id <= cluster->n; id++)
+		assert_true(cluster_node(cluster, id)->hash == cluster_node(cluster, 1)->hash);
+}
+
+static void leader_heals_its_own_log(void **state)
+{
+	unsigned leader = 0;
+	unsigned lagging = 0;
+	struct replica_cluster *cluster = one_lags(&leader, &lagging);
+	(void)state;
+	rot(cluster, leader, "segment-0000000000000001", 20000);
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_node(cluster, leader)->result, 0);
+	assert_true(cluster_journal_has(cluster, leader, "segment-0000000000000001 offset"));
+	assert_true(cluster_status(cluster, leader).first_index > 80);
+	assert_int_equal(cluster_status(cluster, lagging).installed, 1);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	/* The damaged segment is gone: started again, it finds nothing wrong. */
+	cluster_kill(cluster, leader);
+	assert_int_equal(cluster_start(cluster, leader), 0);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
+/* What is not applied yet cannot be had from anywhere here. */
+static void unapplied_damage_stops_the_member(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster->options.storage.cache_bytes_max = 4096;
+	cluster_start_all(cluster);
+	unsigned leader = cluster_elect(cluster);
+	cluster_run_ms(cluster, 2000);
+	for (unsigned id = 1; id <= 3; id++)
+		if (id != leader)
+			cluster_node(cluster, id)->cut = true;
+	/* Nobody answers, so nothing of this is committed; the leader still believes for a moment that it leads. */
+	assert_int_equal(cluster_propose(cluster, leader, 60, 500), 0);
+	cluster_run_ms(cluster, 20);
+	rot(cluster, leader, "segment-0000000000000001", 20000);
+	for (unsigned id = 1; id <= 3; id++)
+		cluster_node(cluster, id)->cut = false;
+	cluster_run_ms(cluster, 3000);
+	assert_int_equal(cluster_node(cluster, leader)->result, REPLICATOR_E_DAMAGED);
+	assert_true(cluster_journal_has(cluster, leader, "segment-0000000000000001 offset"));
+	cluster_free(cluster);
+}
+
+/* Kills the member, damages its only segment early on and starts it again. */
+static int start_damaged(struct replica_cluster *cluster, unsigned id)
+{
+	cluster_kill(cluster, id);
+	rot(cluster, id, "segment-0000000000000001", 20000);
+	return cluster_start(cluster, id);
+}
+
+static bool has_file(struct replica_cluster *cluster, unsigned id, const char *name)
+{
+	uint64_t size = 0;
+	return memory_disk_contents(cluster_node(cluster, id)->disk, name, &size) != NULL;
+}
+
+static struct replica_cluster *three_with_data(bool heal)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	cluster->options.heal = heal;
+	cluster_start_all(cluster);
+	unsigned leader = cluster_elect(cluster);
+	assert_int_not_equal(leader, 0);
+	cluster_run_ms(cluster, 2000);
+	for (unsigned k = 0; k < 20; k++)
+		cluster_write(cluster, leader, 4, 500);
+	return cluster;
+}
+
+static void damaged_member_rejoins(void **state)
+{
+	struct replica_cluster *cluster = three_with_data(true);
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++) { /* one after the other, whoever leads */
+		uint64_t before = cluster_status(cluster, id).incarnation;
+		assert_int_equal(start_damaged(cluster, id), 0);
+		assert_true(cluster_journal_has(cluster, id, "2 damaged segment-0000000000000001 offset"));
+		assert_true(has_file(cluster, id, "segment-0000000000000001.damaged-1"));
+		cluster_run_ms(cluster, 5000);
+		unsigned leader = cluster_elect(cluster);
+		assert_int_not_equal(leader, 0);
+		cluster_write(cluster, leader, 1, 10);
+		assert_true(cluster_status(cluster, id).incarnation != before);
+		struct replicator_membership membership;
+		replica_get_membership(cluster_node(cluster, leader)->replica, &membership);
+		assert_int_equal(membership.members[id - 1].role, REPLICATOR_VOTER);
+		assert_true(membership.members[id - 1].incarnation == cluster_status(cluster, id).incarnation);
+	}
+	all_equal(cluster);
+	assert_int_equal(cluster_node(cluster, 1)->n_applied, 83);
+	cluster_free(cluster);
+}
+
+/* No empty cluster takes the place of one whose members have all given up their data. */
+static void all_damaged_found_nothing(void **state)
+{
+	struct replica_cluster *cluster = three_with_data(true);
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++) {
+		cluster_kill(cluster, id);
+		rot(cluster, id, "segment-0000000000000001", 20000);
+	}
+	for (unsigned id = 1; id <= 3; id++)
+		assert_int_equal(cluster_start(cluster, id), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 0);
+	for (unsigned id = 1; id <= 3; id++)
+		assert_true(cluster_status(cluster, id).blank);
+	cluster_free(cluster);
+}
+
+static void damage_is_refused_without_others(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(1);
+	(void)state;
+	cluster->options.heal = true;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	for (unsigned k = 0; k < 20; k++)
+		cluster_write(cluster, 1, 4, 500);
+	assert_int_equal(start_damaged(cluster, 1), REPLICATOR_E_DAMAGED);
+	assert_non_null(strstr(cluster_node(cluster, 1)->message, "segment-0000000000000001 offset"));
+	assert_true(has_file(cluster, 1, "segment-0000000000000001"));
+	cluster_free(cluster);
+}
+
+/* What a snapshot covers was not lost: the member stays who it was, even alone. */
+static void damage_before_a_snapshot_is_set_aside(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(1);
+	(void)state;
+	cluster->options.heal = true;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	for (unsigned k = 0; k < 100; k++) /* into the second segment */
+		cluster_write(cluster, 1, 4, 500);
+	assert_int_equal(replica_snapshot(cluster_node(cluster, 1)->replica), 0);
+	cluster_run_ms(cluster, 1000);
+	cluster_write(cluster, 1, 1, 10);
+	uint64_t before = cluster_status(cluster, 1).incarnation;
+	uint64_t hash = cluster_node(cluster, 1)->hash;
+	assert_int_equal(start_damaged(cluster, 1), 0);
+	assert_true(has_file(cluster, 1, "segment-0000000000000001.damaged-1"));
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 100);
+	assert_true(cluster_status(cluster, 1).incarnation == before);
+	assert_true(cluster_node(cluster, 1)->hash == hash);
+	cluster_free(cluster);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(leader_heals_its_own_log),
+		cmocka_unit_test(unapplied_damage_stops_the_member),
+		cmocka_unit_test(damaged_member_rejoins),
+		cmocka_unit_test(all_damaged_found_nothing),
+		cmocka_unit_test(damage_is_refused_without_others),
+		cmocka_unit_test(damage_before_a_snapshot_is_set_aside),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

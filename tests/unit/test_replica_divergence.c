@@ -1,0 +1,134 @@
+/* Whole members whose states are made to differ: who stops, and that the others go on. */
+#include "tests/unit/replica_cluster.h"
+
+static struct replica_cluster *running(unsigned n)
+{
+	struct replica_cluster *cluster = cluster_new(n);
+	cluster->options.checkpoint_entries = 16;
+	cluster_start_all(cluster);
+	unsigned leader = cluster_elect(cluster);
+	assert_int_not_equal(leader, 0);
+	cluster_run_ms(cluster, 2000);
+	cluster_write(cluster, leader, 40, 10);
+	cluster_run_ms(cluster, 500);
+	return cluster;
+}
+
+static void write_and_wait(struct replica_cluster *cluster)
+{
+	unsigned leader = cluster_elect(cluster);
+	assert_int_not_equal(leader, 0);
+	(void)cluster_propose(cluster, leader, 40, 10);
+	cluster_run_ms(cluster, 1000);
+}
+
+static unsigned n_stopped(struct replica_cluster *cluster)
+{
+	unsigned n = 0;
+	for (unsigned id = 1; id <= cluster->n; id++) {
+		int result = cluster_node(cluster, id)->result;
+		assert_true(result == 0 || result == REPLICATOR_E_DIVERGED);
+		n += result != 0;
+	}
+	return n;
+}
+
+static void equal_states_disturb_nobody(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	(void)state;
+	for (unsigned k = 0; k < 5; k++)
+		write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 0);
+	for (unsigned id = 1; id <= 3; id++)
+		assert_false(cluster_journal_has(cluster, id, "diverged"));
+	cluster_free(cluster);
+}
+
+static void a_follower_that_differs_stops(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned wrong = cluster_leader(cluster) % 3 + 1;
+	(void)state;
+	cluster_node(cluster, wrong)->hash ^= 1u << 17;
+	write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 1);
+	assert_int_equal(cluster_node(cluster, wrong)->result, REPLICATOR_E_DIVERGED);
+	assert_true(cluster_journal_has(cluster, wrong, "2 diverged the state as of entry"));
+	assert_true(cluster_journal_has(cluster, cluster_leader(cluster), "2 diverged the state of member"));
+	write_and_wait(cluster); /* the others go on */
+	assert_int_equal(n_stopped(cluster), 1);
+	cluster_free(cluster);
+}
+
+static void a_leader_that_differs_stops(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned wrong = cluster_leader(cluster);
+	(void)state;
+	cluster_node(cluster, wrong)->hash ^= 1u << 17;
+	write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 1);
+	assert_int_equal(cluster_node(cluster, wrong)->result, REPLICATOR_E_DIVERGED);
+	write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 1);
+	cluster_free(cluster);
+}
+
+static void without_a_majority_all_that_differ_stop(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++)
+		cluster_node(cluster, id)->hash ^= id;
+	write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 3);
+	cluster_free(cluster);
+}
+
+/* Two of three are there and differ: nobody can say who is right, and the third may never come. */
+static void two_that_differ_stop_in_the_end(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned leader = cluster_leader(cluster);
+	(void)state;
+	cluster_kill(cluster, leader % 3 + 1);
+	cluster_node(cluster, leader)->hash ^= 4;
+	write_and_wait(cluster);
+	assert_int_equal(n_stopped(cluster), 0); /* the third could still decide */
+	cluster_run_ms(cluster, 6000);
+	assert_int_equal(n_stopped(cluster), 2);
+	cluster_free(cluster);
+}
+
+/* One that lags is asked about an entry that it has not reached. */
+static void a_question_waits_until_it_is_reached(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned leader = cluster_leader(cluster);
+	unsigned wrong = leader % 3 + 1;
+	(void)state;
+	cluster_node(cluster, wrong)->cut = true;
+	for (unsigned k = 0; k < 10; k++)
+		assert_int_equal(cluster_propose(cluster, leader, 40, 1000), 0);
+	cluster_run_ms(cluster, 10);
+	cluster_node(cluster, wrong)->hash ^= 1;
+	cluster_node(cluster, wrong)->cut = false;
+	cluster_run_ms(cluster, 3000);
+	assert_int_equal(cluster_node(cluster, wrong)->result, REPLICATOR_E_DIVERGED);
+	assert_int_equal(n_stopped(cluster), 1);
+	cluster_free(cluster);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(equal_states_disturb_nobody),
+		cmocka_unit_test(a_follower_that_differs_stops),
+		cmocka_unit_test(a_leader_that_differs_stops),
+		cmocka_unit_test(without_a_majority_all_that_differ_stop),
+		cmocka_unit_test(two_that_differ_stop_in_the_end),
+		cmocka_unit_test(a_question_waits_until_it_is_reached),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+/* Damaged directories whose owner wants them healed: what is set aside, and that a crash in between forgets no promise. */
+#include "tests/unit/storage_fixture.h"
+
+#include <stdio.h>
+
+#define ENTRIES 60u
+
+static bool answer_yes(void *arg, const uint8_t *config, uint32_t size, bool in_snapshot)
+{
+	unsigned *asked = arg;
+	(*asked)++;
+	assert_true(config || size == 0);
+	assert_true(config || !in_snapshot);
+	return true;
+}
+
+static bool answer_no(void *arg, const uint8_t *config, uint32_t size, bool in_snapshot)
+{
+	return answer_yes(arg, config, size, in_snapshot) && false;
+}
+
+static int setup_log(void **state)
+{
+	int r = setup(state);
+	struct fixture *f = *state;
+	for (unsigned k = 0; k < ENTRIES; k++) {
+		assert_int_equal(queue(f, 1, 1, 1500), 0);
+		drain(f);
+	}
+	return r;
+}
+
+static void damage(struct memory_disk *disk, unsigned sequence)
+{
+	char name[64];
+	uint64_t size = 0;
+	(void)snprintf(name, sizeof(name), "segment-%016x", sequence);
+	uint8_t *bytes = memory_disk_contents(disk, name, &size);
+	assert_non_null(bytes);
+	bytes[9000] ^= 1;
+	memory_disk_settle(disk);
+}
+
+static bool exists(struct memory_disk *disk, const char *name)
+{
+	uint64_t size = 0;
+	return memory_disk_contents(disk, name, &size) != NULL;
+}
+
+static void close_log(struct fixture *f)
+{
+	f->storage = storage_free(f->storage);
+	memory_disk_kill(f->disk);
+}
+
+/* Opens a copy of the disk and dies before operation n. Then opens it without healing, which must refuse or find either all
+ * (covered) or nothing, never less; and with it, which must succeed. Returns false when n was beyond the last operation. */
+static bool interrupt(struct fixture *f, const struct storage_heal *heal, uint64_t n, bool covered)
+{
+	struct memory_disk *disk = memory_disk_clone(f->disk);
+	struct storage *storage = NULL;
+	struct storage_state found;
+	struct storage_options options = f->options;
+	options.heal = heal;
+	options.incarnation = 99;
+	memory_disk_die_at(disk, n);
+	struct disk *handle = memory_disk_open(disk);
+	int r = storage_open(handle, &options, &storage, &found, f->message);
+	bool died = memory_disk_is_dead(disk);
+	if (r == 0)
+		storage_free(storage);
+	else
+		handle->ops->close(handle);
+	memory_disk_kill(disk);
+
+	options.heal = NULL;
+	options.read_only = true;
+	handle = memory_disk_open(disk);
+	r = storage_open(handle, &options, &storage, &found, f->message);
+	assert_true(r == STORAGE_E_CORRUPT || r == 0);
+	if (r == 0 && covered)
+		assert_int_equal(found.last_index, ENTRIES);
+	else if (r == 0)
+		assert_true(found.last_index == 0 && (found.blank || found.incarnation == 99));
+	if (r == 0)
+		storage_free(storage);
+	else
+		handle->ops->close(handle);
+	memory_disk_kill(disk);
+
+	options.heal = heal;
+	options.read_only = false;
+	assert_int_equal(storage_open(memory_disk_open(disk), &options, &storage, &found, f->message), 0);
+	assert_int_equal(found.last_index, covered ? ENTRIES : 0);
+	assert_true(found.incarnation == (covered ? FIXTURE_INCARNATION : 99));
+	assert_true(found.aside);
+	storage_free(storage);
+	memory_disk_free(disk);
+	return died;
+}
+
+static void what_a_snapshot_covers_is_set_aside(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = answer_no, .arg = &asked};
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 50, 1), 0);
+	close_log(f);
+	damage(f->disk, 2);
+	uint64_t n = 0;
+	while (interrupt(f, &heal, n, true))
+		n++;
+	assert_true(n > 2);
+	f->options.heal = &heal;
+	assert_int_equal(open_log(f), 0);
+	assert_int_equal(asked, 0);
+	assert_true(exists(f->disk, "segment-0000000000000001.damaged-1"));
+	assert_true(exists(f->disk, "segment-0000000000000002.damaged-1"));
+	assert_true(exists(f->disk, "segment-0000000000000003"));
+	assert_non_null(strstr(f->found.healed, "segment-0000000000000002 offset 8"));
+	assert_false(f->found.gave_up);
+	assert_int_equal(f->found.last_index, ENTRIES);
+	assert_int_equal(f->found.snapshot_index, 50);
+}
+
+static void everything_else_is_given_up_if_the_owner_agrees(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	struct storage_heal heal = {.may_give_up = answer_no, .arg = &asked};
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 10, 1), 0);
+	close_log(f);
+	damage(f->disk, 2);
+	f->options.heal = &heal;
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+	assert_int_equal(asked, 1);
+	assert_true(exists(f->disk, "segment-0000000000000001"));
+	memory_disk_kill(f->disk);
+	heal.may_give_up = answer_yes;
+	uint64_t n = 0;
+	while (interrupt(f, &heal, n, false))
+		n++;
+	assert_true(n > 4);
+	f->options.incarnation = 99;
+	assert_int_equal(open_log(f), 0);
+	assert_true(f->found.blank && f->found.gave_up && f->found.aside);
+	assert_true(exists(f->disk, "segment-0000000000000001.damaged-1"));
+	assert_true(exists(f->disk, "snapshot-000000000000000a.damaged-1"));
+	/* And again, under another number. */
+	f->model = (struct log_model){.last = 0};
+	f->seq = 0;
+	for (unsigned k = 0; k < ENTRIES; k++) {
+		assert_int_equal(queue(f, 1, 1, 1500), 0);
+		drain(f);
+	}
+	close_log(f);
+	damage(f->disk, 1);
+	assert_int_equal(open_log(f), 0);
+	assert_true(f->found.blank);
+	assert_true(exists(f->disk, "segment-0000000000000001.damaged-2"));
+}
+
+/* Found while running: the log goes on in a new segment, so that a compaction takes the damaged one away. */
+static void the_log_leaves_a_damaged_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct raft_entry entry;
+	uint32_t n = 0;
+	f->options.cache_bytes_max = 0;
+	reopen(f);
+	struct storage_stats before;
+	struct storage_stats after;
+	storage_get_stats(f->storage, &before);
+	char name[64];
+	(void)snprintf(name, sizeof(name), "segment-%016x", (unsigned)before.segments);
+	uint64_t size = 0;
+	uint8_t *bytes = memory_disk_contents(f->disk, name, &size);
+	assert_non_null(bytes);
+	bytes[4096 + 200] ^= 1;
+	uint64_t index = ENTRIES;
+	while (storage_read(f->storage, index, 1, 1, &entry, &n) == 0)
+		index--;
+	assert_non_null(strstr(storage_damage(f->storage), name));
+	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	storage_get_stats(f->storage, &after);
+	assert_int_equal(after.segments, before.segments + 1);
+	assert_int_equal(storage_read(f->storage, index, 1, 1, &entry, &n), STORAGE_E_CORRUPT);
+	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	storage_get_stats(f->storage, &after);
+	assert_int_equal(after.segments, before.segments + 1); /* once is enough */
+	assert_int_equal(log_fixture_compact(f->storage, f->disk, ENTRIES, 1), 0);
+	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	assert_int_equal(queue(f, 1, 1, 100), 0);
+	drain(f);
+	reopen(f);
+	assert_int_equal(f->found.last_index, ENTRIES + 1);
+	assert_int_equal(f->found.base_index, ENTRIES);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_a_snapshot_covers_is_set_aside, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(the_log_leaves_a_damaged_segment, setup_log, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
