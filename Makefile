@@ -166,9 +166,9 @@ unit: $(TESTS) $(PROGRAMS)
 unit-sanitized:
 	+$(MAKE) SAN=address,undefined unit
 
-# Seeds that are always the same, and half a minute of new ones: a failure prints the command that replays it.
+# Seeds that are always the same, and some seconds of new ones: a failure prints the command that replays it.
 SIM_SEEDS   ?= 1-200
-SIM_MINUTES ?= 0.5
+SIM_MINUTES ?= 0.1
 SIM_JOBS    ?= 2
 sim: $(OUT)/raft-sim
 	$(OUT)/raft-sim --seeds $(SIM_SEEDS) --jobs $(SIM_JOBS) --quiet --out $(BUILD)

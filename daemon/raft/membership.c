@@ -276,8 +276,9 @@ static void note_removal(struct raft *core)
 		core->was_named |= named_only(core, config);
 		core->was_member = find_self(core, config) && !named_only(core, config);
 	}
-	removed = !core->self_member && committed && !find_self(core, &committed->config) &&
-		  (core->was_member || (core->was_named && !raft_config_find(&committed->config, core->options.id)));
+	/* Under another incarnation it is still named: an old hello may have made it so, and its next one puts it right. */
+	removed = !core->self_member && committed && (core->was_member || core->was_named) &&
+		  !raft_config_find(&committed->config, core->options.id);
 	if (removed && !core->removed)
 		raft_trace(core, RAFT_TRACE_REMOVED, committed->index, 0);
 	core->removed = removed;
