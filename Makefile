@@ -5,6 +5,7 @@
 CC       ?= gcc
 BUILD    ?= build
 PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
 SAN      ?=
 PKGS     := libzmq libevent libsystemd libxxhash
 PKGCONF  ?= pkg-config
@@ -19,6 +20,8 @@ OUT      := $(BUILD)
 SANFLAGS :=
 endif
 VERSION  := 0.1.0
+# Another number when replicator.h breaks what it promises to programs.
+SONAME   := libreplicator.so.0
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla \
         -Wundef -Wpointer-arith -Wwrite-strings -Werror
@@ -73,7 +76,7 @@ LIBS     := $(foreach l,kv replicator raft storage transport config service,$(OU
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 
 .PHONY: all
-all: $(PROGRAMS) $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
+all: $(PROGRAMS) $(OUT)/$(SONAME) $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
 
 # The commands for a fresh machine install what is missing before the first file is compiled.
 ifneq ($(filter check run bench,$(MAKECMDGOALS)),)
@@ -99,6 +102,14 @@ $(eval $(call archive,config,$(CONFIG)))
 $(eval $(call archive,service,$(SERVICE)))
 
 REPLICATOR_LIBS := $(foreach l,replicator raft storage transport config,$(OUT)/lib$(l).a)
+
+# What others embed: the same objects as in raftd, and only what replicator.h declares is seen from outside.
+$(OUT)/$(SONAME): $(call obj,$(REPLICATOR) $(RAFT) $(STORAGE) $(TRANSPORT) $(CONFIG)) daemon/replicator/libreplicator.map
+	$(call say,LINK $@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=daemon/replicator/libreplicator.map \
+		$(if $(SAN),,-Wl,-z,defs) $(filter %.o,$^) $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+$(OUT)/libreplicator.pc: packaging/libreplicator.pc.in Makefile
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
 $(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)/libkv.a
 	$(call say,LINK $@)
@@ -135,7 +146,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format install clean
+.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format install install-library clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
@@ -197,11 +208,21 @@ tidy:
 format:
 	clang-format -i $(SOURCES) $(wildcard kv/*.h daemon/*.h daemon/*/*.h bridge/*.h tests/*/*.h)
 
-install: $(PROGRAMS)
+install: $(PROGRAMS) install-library
 	install -D -m 0755 $(OUT)/raftd $(DESTDIR)$(PREFIX)/sbin/raftd
 	install -D -m 0755 $(OUT)/raft-bridge $(DESTDIR)$(PREFIX)/sbin/raft-bridge
 	install -D -m 0755 $(OUT)/raftctl $(DESTDIR)$(PREFIX)/bin/raftctl
 	install -D -m 0644 packaging/raft.conf $(DESTDIR)$(PREFIX)/share/doc/raft-kv/raft.conf
+
+# The header's include of ../entry.h holds where it is installed, too.
+.PHONY: $(OUT)/libreplicator.pc
+install-library: $(OUT)/$(SONAME) $(OUT)/libreplicator.pc
+	install -D -m 0755 $(OUT)/$(SONAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libreplicator.so
+	install -D -m 0644 $(OUT)/libreplicator.pc $(DESTDIR)$(LIBDIR)/pkgconfig/libreplicator.pc
+	install -D -m 0644 daemon/replicator/replicator.h $(DESTDIR)$(PREFIX)/include/raft-kv/replicator/replicator.h
+	install -D -m 0644 daemon/entry.h $(DESTDIR)$(PREFIX)/include/raft-kv/entry.h
+	install -D -m 0644 packaging/examples/counter/counter.c $(DESTDIR)$(PREFIX)/share/doc/libreplicator-dev/examples/counter.c
 
 clean:
 	rm -rf $(BUILD)

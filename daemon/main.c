@@ -73,7 +73,7 @@ static void server_notify_role(struct server *server, const struct replicator_st
 static void server_refresh(struct server *server)
 {
 	struct replicator_status before = server->status;
-	replicator_get_status(server->replicator, &server->status);
+	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	server->clients.term = server->status.term;
 	server_notify_role(server, &before);
 }
@@ -303,7 +303,7 @@ static int server_open(struct server *server, const char *config_path)
 		return exit_code_from_result(r);
 	}
 	free(message);
-	replicator_get_status(server->replicator, &server->status);
+	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	server->clients.cluster = server->status.cluster;
 	raft_assert(server->status.cluster == kv_cluster_id(server->config->cluster_name)); /* what clients call it */
 	r = server_open_clients(server);

@@ -47,7 +47,7 @@ static uint64_t monotonic_ms(void)
 void server_answer_status(struct server *server, struct client *client, uint64_t id)
 {
 	struct kv_stats store;
-	replicator_get_status(server->replicator, &server->status);
+	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	const struct replicator_status *status = &server->status;
 	kv_store_stats(server->store, &store);
 	struct kv_member_status answer = {
@@ -238,7 +238,7 @@ void server_answer_log(struct server *server, struct client *client, const struc
 		free(entries);
 		return;
 	}
-	replicator_get_status(server->replicator, &server->status);
+	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	if (first < server->status.first_index)
 		first = server->status.first_index;
 	if (max > LOG_PAGE_ENTRIES_MAX)

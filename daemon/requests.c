@@ -206,6 +206,7 @@ static void machine_log(void *arg, int level, const char *event, const char *tex
 }
 
 const struct replicator_machine server_machine = {
+	.size = sizeof(struct replicator_machine),
 	.apply = machine_apply,
 	.dropped = machine_dropped,
 	.readable = machine_readable,

@@ -29,8 +29,12 @@ _Static_assert(CONFIG_ENDPOINT_MAX <= RAFT_ENDPOINT_MAX && RAFT_ENDPOINT_MAX <= 
 #define WINDOW_BYTES_MAX (8u * 1024u * 1024u)
 #define UNCOMMITTED_BYTES_MAX (64u * 1024u * 1024u)
 
+/* The table as it was in the first library of this name. */
+#define MACHINE_SIZE_MIN (offsetof(struct replicator_machine, state_hash) + sizeof(void *))
+
 struct replicator {
 	struct replica *replica;
+	struct replicator_machine machine; /* as much of it as the program knows; the rest is NULL */
 	int epoll_fd;
 	int timer_fd;
 	uint64_t armed_us; /* when the timer fires; UINT64_MAX: not armed */
@@ -208,8 +212,25 @@ static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
 	return 0;
 }
 
-static int open_replica(struct replicator *replicator, const struct config *config, uint64_t id,
-			const struct replicator_machine *machine, void *arg, char *message)
+/* A program that was compiled with an older header has a smaller table. One compiled with a newer header may have
+ * functions that this library does not know: it must not be used, since they would be expected to be called. */
+static int copy_machine(struct replicator *replicator, const struct replicator_machine *machine, char *message)
+{
+	struct replicator_machine *copy = &replicator->machine;
+	bool known = machine->size >= MACHINE_SIZE_MIN && machine->size <= sizeof *copy;
+	if (known)
+		memcpy(copy, machine, machine->size);
+	if (known && copy->apply && copy->dropped && copy->readable && copy->unreadable && copy->log)
+		return 0;
+	(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
+		       known ? "the state machine lacks one of the functions that every machine has"
+			     : "the state machine's size is none of this library: set it to sizeof(struct "
+			       "replicator_machine), and use a library that is not older than the header");
+	return -EINVAL;
+}
+
+static int open_replica(struct replicator *replicator, const struct config *config, uint64_t id, void *arg,
+			char *message)
 {
 	struct replica_options options;
 	struct disk *disk = NULL;
@@ -225,7 +246,7 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 		return r;
 	}
 	int transport_fd = transport->ops->fd(transport);
-	r = replica_open(&options, disk, transport, machine, arg, clock_us(CLOCK_MONOTONIC), &replicator->replica,
+	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_MONOTONIC), &replicator->replica,
 			 message);
 	if (r != 0)
 		return r;
@@ -250,6 +271,9 @@ int replicator_new(uint64_t id, const char *config_path, const struct replicator
 		goto out;
 	replicator->epoll_fd = replicator->timer_fd = -1;
 	replicator->armed_us = UINT64_MAX;
+	r = copy_machine(replicator, machine, message);
+	if (r != 0)
+		goto out;
 	r = REPLICATOR_E_CONFIG;
 	if (config_read(config_path, config, report_line, &report) != 0)
 		goto out;
@@ -258,7 +282,7 @@ int replicator_new(uint64_t id, const char *config_path, const struct replicator
 			       (unsigned long long)id);
 		goto out;
 	}
-	r = open_replica(replicator, config, id, machine, arg, message);
+	r = open_replica(replicator, config, id, arg, message);
 out:
 	free(config);
 	if (r != 0) {
@@ -342,9 +366,13 @@ void replicator_get_membership(const struct replicator *replicator, struct repli
 	replica_get_membership(replicator->replica, ret_membership);
 }
 
-void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status)
+void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status, size_t size)
 {
-	replica_get_status(replicator->replica, ret_status);
+	struct replicator_status status;
+	replica_get_status(replicator->replica, &status);
+	size_t known = size < sizeof status ? size : sizeof status;
+	memcpy(ret_status, &status, known);
+	memset((char *)ret_status + known, 0, size - known);
 }
 
 int replicator_read_log(struct replicator *replicator, uint64_t first_index, struct raft_entry *ret_entries,

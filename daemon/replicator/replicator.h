@@ -13,6 +13,10 @@
  *
  * Thread rules: one thread makes all calls for one replicator. Inside it run two disk threads and ZeroMQ's.
  * Functions of the machine must not call into the replicator: what they hand out would change under them.
+ *
+ * What a newer libreplicator.so.0 may change: struct replicator_machine and struct replicator_status can grow at their ends, so
+ * the library is told how large the program knows them to be; results and functions may be added. Nothing else changes
+ * under this name.
  */
 #ifndef RAFT_KV_REPLICATOR_H
 #define RAFT_KV_REPLICATOR_H
@@ -22,6 +26,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* What is declared here is all that the shared library shows. */
+#pragma GCC visibility push(default)
 
 #define REPLICATOR_MESSAGE_MAX 8192u
 #define REPLICATOR_ENDPOINT_MAX 200u /* characters */
@@ -49,6 +59,7 @@ const char *replicator_result_name(int result);
 
 /* The state machine. arg is the pointer given to replicator_new. Those up to log must not be NULL. */
 struct replicator_machine {
+	size_t size; /* sizeof(struct replicator_machine) where the program was compiled */
 	/* A command is committed: apply it. Indexes increase; other members see the same. ticket: the one under which this
 	 * member proposed it, 0 if it was proposed elsewhere or before a loss of leadership. data lives until the return. */
 	void (*apply)(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size, uint64_t ticket);
@@ -156,8 +167,8 @@ struct replicator;
 
 /* Reads the configuration, opens and recovers member id's data directory (which must exist), binds its peer endpoint.
  * message: REPLICATOR_MESSAGE_MAX bytes; on failure says what is wrong and what to do (lines separated by newlines).
- * Returns 0; REPLICATOR_E_CONFIG, _E_DAMAGED, _E_CLUSTER, _E_DISK_FULL; or negative errno. The machine table must outlive the
- * replicator. */
+ * Returns 0; REPLICATOR_E_CONFIG, _E_DAMAGED, _E_CLUSTER, _E_DISK_FULL; or negative errno (-EINVAL: the
+ * machine lacks a function or its size). The table is copied; its functions and arg must outlive the replicator. */
 int replicator_new(uint64_t id, const char *config_path, const struct replicator_machine *machine, void *arg,
 		   struct replicator **ret_replicator, char *message) __attribute__((warn_unused_result));
 
@@ -202,7 +213,8 @@ int replicator_bootstrap(struct replicator *replicator) __attribute__((warn_unus
 /* Takes a snapshot now, whatever the size of the log. 0: begun, or one is being taken; _E_DISK_FULL. */
 int replicator_snapshot(struct replicator *replicator) __attribute__((warn_unused_result));
 
-void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status);
+/* size: sizeof *ret_status where the program was compiled; more than the library knows of is zeroed. */
+void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status, size_t size);
 
 /* Reads entries of the log from first_index on. Data stay valid until the next call. 0 and *ret_n (0 beyond the end), or a
  * negative errno. */
@@ -211,5 +223,10 @@ int replicator_read_log(struct replicator *replicator, uint64_t first_index, str
 
 /* Age in microseconds of the oldest disk write under way: a watchdog must not be fed when it is too old. */
 uint64_t replicator_oldest_write_age_us(const struct replicator *replicator);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif
