@@ -213,6 +213,8 @@ install: $(PROGRAMS) install-library
 	install -D -m 0755 $(OUT)/raft-bridge $(DESTDIR)$(PREFIX)/sbin/raft-bridge
 	install -D -m 0755 $(OUT)/raftctl $(DESTDIR)$(PREFIX)/bin/raftctl
 	install -D -m 0644 packaging/raft.conf $(DESTDIR)$(PREFIX)/share/doc/raft-kv/raft.conf
+	install -D -m 0755 packaging/examples/student-register/student-register \
+		$(DESTDIR)$(PREFIX)/share/doc/raft-kv/examples/student-register
 
 # The header's include of ../entry.h holds where it is installed, too.
 .PHONY: $(OUT)/libreplicator.pc
