@@ -177,11 +177,14 @@ unit: $(TESTS) $(PROGRAMS)
 unit-sanitized:
 	+$(MAKE) SAN=address,undefined unit
 
-# Seeds that are always the same, and with SIM_MINUTES=5 so long new ones: a failure prints the command that replays it.
+# Plans that once failed, seeds that are always the same, and with SIM_MINUTES=5 so long new ones: a failure prints the command
+# that replays it.
 SIM_SEEDS   ?= 1-200
 SIM_MINUTES ?= 0
 SIM_JOBS    ?= 2
 sim: $(OUT)/raft-sim
+	@for replay in tests/sim/replays/*.replay; do \
+		$(OUT)/raft-sim --replay $$replay > $(BUILD)/replay.log || { cat $(BUILD)/replay.log; echo "$$replay"; exit 1; }; done
 	$(OUT)/raft-sim --seeds $(SIM_SEEDS) --jobs $(SIM_JOBS) --quiet --out $(BUILD)
 	$(if $(filter-out 0,$(SIM_MINUTES)),$(OUT)/raft-sim --minutes $(SIM_MINUTES) --jobs $(SIM_JOBS) --quiet --out $(BUILD))
 

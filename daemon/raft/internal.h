@@ -193,6 +193,7 @@ void raft_set_hard_state(struct raft *core, uint64_t term, uint64_t vote);
 void raft_write_entries(struct raft *core, uint64_t first_index, uint64_t last_index);
 void raft_write_truncate(struct raft *core, uint64_t from);
 void raft_write_reset(struct raft *core, uint64_t index, uint64_t term);
+void raft_writes_resume_reset(struct raft_writes *writes, uint64_t index);
 void raft_write_finish(struct raft *core);
 void raft_on_persisted(struct raft *core, uint64_t seq);
 

@@ -30,6 +30,8 @@ struct raft *raft_new(const struct raft_options *options, const struct raft_reco
 	core->hard = recovered->hard_state;
 	core->commit = recovered->base_index;
 	core->commit_hint = recovered->commit;
+	if (recovered->resetting)
+		raft_writes_resume_reset(&core->writes, recovered->base_index);
 	raft_log_init(&core->log, recovered->base_index, recovered->base_term);
 	core->role = RAFT_LEARNER;
 	if (recovered->config.n_members == 0)

@@ -68,6 +68,17 @@ void raft_write_reset(struct raft *core, uint64_t index, uint64_t term)
 		writes->ring[(writes->head + i) % RAFT_WRITES_MAX].last_index = index;
 }
 
+/* A restart found the snapshot, and the log that it replaces: the caller has queued the reset again. The snapshot alone would
+ * bring term and log back after another crash, but only as long as it can be read. */
+void raft_writes_resume_reset(struct raft_writes *writes, uint64_t index)
+{
+	raft_assert(writes->seq == 0 && index > 0);
+	writes->seq = writes->hard_seq = writes->reset_seq = 1;
+	writes->ring[0].seq = 1;
+	writes->ring[0].last_index = index;
+	writes->n = 1;
+}
+
 /* Numbers what this step wants written, if anything. With the ring full the newest two count as one: the
  * older of them is then believed durable only together with the newer, which errs on the safe side. */
 void raft_write_finish(struct raft *core)

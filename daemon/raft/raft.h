@@ -98,6 +98,9 @@ struct raft_recovered {
 	uint64_t base_index;
 	uint64_t base_term;
 	uint64_t commit; /* known to be committed when it was written: base_index <= commit <= last; a hint */
+	/* The log on the disk does not lead to base_index yet: the write that lets it begin anew there, with this hard state, is
+	 * queued.  It counts as the core's first, seq 1; until that is durable nothing is said that rests on it. */
+	bool resetting;
 };
 
 /* Messages -------------------------------------------------------------------------------------------- */

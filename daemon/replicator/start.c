@@ -124,7 +124,8 @@ void replica_log_recovery(const struct replica *replica, const struct storage_st
 /* The log begins anew after the snapshot when what it holds does not lead to it. */
 static int replica_reset_log(struct replica *replica, struct storage_state *state)
 {
-	struct storage_write write = {.term = state->term > state->snapshot_term ? state->term : state->snapshot_term,
+	struct storage_write write = {.seq = 1,
+				      .term = state->term > state->snapshot_term ? state->term : state->snapshot_term,
 				      .vote = state->term >= state->snapshot_term ? state->vote : RAFT_NO_MEMBER,
 				      .commit = state->snapshot_index,
 				      .reset_index = state->snapshot_index,
@@ -147,6 +148,7 @@ static int replica_recover_snapshot(struct replica *replica, struct storage_stat
 				  message);
 	if (r == 0 && state->snapshot_beyond_log)
 		r = replica_reset_log(replica, state);
+	recovered->resetting = state->snapshot_beyond_log;
 	state->base_index = state->snapshot_index;
 	state->base_term = state->snapshot_term;
 	if (state->commit < state->base_index)

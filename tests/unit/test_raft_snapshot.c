@@ -260,6 +260,43 @@ static void test_late_confirmations_do_not_vouch_for_the_new_log(void **state)
 	assert_int_equal(m.append_reply.match, 4);
 }
 
+/* A restart between installing and beginning anew: the disk's log is the old one until the write that was queued again is done. */
+static void test_restart_before_the_reset_answers_when_it_is_durable(void **state)
+{
+	const struct raft_options options = {.id = 2,
+					     .heartbeat_us = RC_HEARTBEAT_US,
+					     .election_timeout_min_us = RC_TIMEOUT_MIN_US,
+					     .election_timeout_max_us = RC_TIMEOUT_MAX_US,
+					     .batch_bytes_max = 1000,
+					     .window_bytes_max = 1000,
+					     .uncommitted_bytes_max = 1000};
+	struct raft_recovered recovered = {
+		.hard_state.term = 3, .base_index = 6, .base_term = 3, .commit = 6, .resetting = true};
+	const struct raft_message m = {.type = RAFT_MESSAGE_APPEND,
+				       .from = 1,
+				       .to = 2,
+				       .term = 3,
+				       .append = {.prev_index = 6, .prev_term = 3, .commit = 6, .round = 1}};
+	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .message = &m};
+	struct raft_update update;
+
+	(void)state;
+	begin(3);
+	recovered.config = c.genesis;
+	struct raft *core = raft_new(&options, &recovered, 0);
+	assert_non_null(core);
+	raft_start(core, 0);
+	raft_check_invariants(core);
+	assert_int_equal(raft_step(core, &event, &update), RAFT_OK);
+	assert_int_equal(update.n_messages, 0);
+	event = (struct raft_event){.type = RAFT_EVENT_PERSISTED, .persisted_seq = 1};
+	assert_int_equal(raft_step(core, &event, &update), RAFT_OK);
+	assert_int_equal(update.n_messages, 1);
+	assert_int_equal(update.messages[0].type, RAFT_MESSAGE_APPEND_REPLY);
+	assert_int_equal(update.messages[0].append_reply.match, 6);
+	raft_free(core);
+}
+
 static void test_leader_that_compacts_further_keeps_the_peer_waiting(void **state) /* trap A35 */
 {
 	struct rc_snapshot snapshot;
@@ -376,6 +413,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_suffix_is_kept_when_it_has_the_last_entry, end),
 		cmocka_unit_test_teardown(test_whole_log_goes_when_it_differs, end),
 		cmocka_unit_test_teardown(test_late_confirmations_do_not_vouch_for_the_new_log, end),
+		cmocka_unit_test_teardown(test_restart_before_the_reset_answers_when_it_is_durable, end),
 		cmocka_unit_test_teardown(test_leader_that_compacts_further_keeps_the_peer_waiting, end),
 		cmocka_unit_test_teardown(test_configuration_comes_with_the_snapshot, end),
 		cmocka_unit_test_teardown(test_candidate_with_another_log_gives_up, end),
