@@ -8,7 +8,7 @@
  *   trace.c     events as text
  *   faults.c    what each kind of fault does
  *   faults.h    what faults leave in the world, and what is counted of them
- *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere
+ *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere; its parts: disk_internal.h
  *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
  *   clock.c     members' clocks, which drift and leap
  *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what it shares with faults.c
@@ -173,7 +173,7 @@ void sim_faults_calm(struct sim *sim); /* ends every lasting fault; members that
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* unless it starts before */
 
-/* Disk: disk.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
+/* Disk: disk.c, disk_damage.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
 void sim_platter_free(struct disk *platter);
 struct disk *sim_platter_open(struct disk *platter);

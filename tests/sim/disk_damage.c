@@ -1,0 +1,166 @@
+/*
+ * Damage to what was written: rot, and records and pieces of snapshots that the disk puts elsewhere. In half of the cases it
+ * hits where it hurts most.
+ */
+#include "disk_internal.h"
+#include "durable.h"
+
+#include <stdio.h>
+
+/*
+ * The one restriction on damage: never the newest record. To the product it looks like a torn tail, which it may cut
+ * (daemon/storage/README.md); a record behind it proves that it is damage.
+ */
+static bool spares_the_newest_record(const struct sim_disk *disk, const struct platter_file *file, uint64_t offset,
+				     uint64_t size)
+{
+	return strcmp(file->name, disk->tail_name) != 0 || offset + size <= disk->tail_offset ||
+	       offset >= disk->tail_offset + disk->tail_size;
+}
+
+/* The same for a record that was misdirected just before the crash. */
+void sim_disk_heal_newest_record(struct sim_disk *disk)
+{
+	struct platter_file *file = platter_find(&disk->platter, disk->tail_name);
+	if (file != NULL)
+		platter_heal(file, disk->tail_offset, disk->tail_size);
+}
+
+void sim_disk_note_record(struct sim_disk *disk, const struct disk_job *job)
+{
+	if (!sim_disk_is_segment(job->name))
+		return;
+	struct sim_place before = {.offset = disk->tail_offset, .size = disk->tail_size};
+	(void)snprintf(before.name, sizeof before.name, "%s", disk->tail_name);
+	if (before.name[0] != '\0' && strcmp(before.name, job->name) != 0)
+		disk->ends[disk->n_ends++ % PLACES] = before;
+	disk->recent[disk->n_recent++ % PLACES] = before;
+	(void)snprintf(disk->tail_name, sizeof disk->tail_name, "%s", job->name);
+	disk->tail_offset = job->offset;
+	disk->tail_size = job->size;
+}
+
+static struct platter_file *any_file(struct sim_disk *disk, struct sim_random *random, uint64_t size)
+{
+	for (unsigned k = 0; k < 8 && disk->platter.n_files > 0; k++) {
+		struct platter_file *file = disk->platter.files[sim_random_below(random, disk->platter.n_files)];
+		if (file->name[0] != '\0' && file->size >= size && file->n_stale == 0 && !file->growing)
+			return file;
+	}
+	return NULL;
+}
+
+/* The record goes to another place, and the disk says that all is well. */
+bool sim_disk_misdirect(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	struct platter_file *file = any_file(disk, random, job->size);
+	if (file == NULL || !sim_disk_is_segment(job->name) || intended->n_stale > 0)
+		return false;
+	uint64_t offset = sim_random_below(random, (file->size - job->size) / SIM_SECTOR + 1) * SIM_SECTOR;
+	bool overlaps = file == intended && offset < job->offset + job->size && job->offset < offset + job->size;
+	if (overlaps || !spares_the_newest_record(disk, file, offset, job->size))
+		return false;
+	platter_miss(intended, job->offset, job->buf, job->size);
+	platter_damage(file, offset, job->buf, job->size);
+	sim_disk_note_record(disk, job);
+	disk->damaged = true;
+	sim_disk_faults_of(disk)->misdirect = false;
+	disk->sim->counts.misdirected_writes++;
+	sim_note(disk->sim, "%u disk: a record for %s %llu lands at %s %llu", disk->member + 1, job->name,
+		 (unsigned long long)job->offset, file->name, (unsigned long long)offset);
+	return true;
+}
+
+/* A piece of a snapshot misses its place: its sectors stay as they were when the file was cut, zeros, and hit another file. */
+bool sim_disk_misdirect_stream(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job)
+{
+	struct sim_random *random = &disk->sim->random_disk;
+	uint64_t from = (job->offset + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR;
+	uint64_t to = (job->offset + job->size) / SIM_SECTOR * SIM_SECTOR;
+	if (from >= to)
+		return false;
+	uint64_t size = to - from < 16u * SIM_SECTOR ? to - from : 16u * SIM_SECTOR;
+	struct platter_file *file = any_file(disk, random, size);
+	if (file == NULL || file == intended)
+		return false;
+	uint64_t offset = sim_random_below(random, (file->size - size) / SIM_SECTOR + 1) * SIM_SECTOR;
+	if (!spares_the_newest_record(disk, file, offset, size))
+		return false;
+	platter_stream(intended, job->offset, job->buf, job->size);
+	platter_lose(intended, from, size);
+	platter_damage(file, offset, job->buf + (from - job->offset), size);
+	disk->damaged = true;
+	sim_disk_faults_of(disk)->misdirect = false;
+	disk->sim->counts.misdirected_writes++;
+	sim_note(disk->sim, "%u disk: a piece of %s at %llu lands at %s %llu", disk->member + 1, job->name,
+		 (unsigned long long)from, file->name, (unsigned long long)offset);
+	return true;
+}
+
+/* A sector of one of the places, if what was written there is still the file's. NULL: none was found. */
+static struct platter_file *aim(struct sim_disk *disk, struct sim_random *random, uint64_t *ret_offset)
+{
+	bool end = sim_random_below(random, 2) == 0;
+	uint64_t n = end ? disk->n_ends : disk->n_recent;
+	const struct sim_place *places = end ? disk->ends : disk->recent;
+	const struct sim_place *place = &places[sim_random_below(random, n < PLACES ? n + 1 : PLACES) % PLACES];
+	/* Rather a small one: a record without entries is missed least by those behind it. */
+	for (unsigned k = 0; k < PLACES; k++)
+		if (sim_random_below(random, 4) == 0 && places[k].size > 0 && places[k].size < place->size)
+			place = &places[k];
+	struct platter_file *file = place->name[0] != '\0' ? platter_find(&disk->platter, place->name) : NULL;
+	if (file == NULL || file->n_stale > 0 || place->size == 0 || place->offset + place->size > file->size)
+		return NULL;
+	*ret_offset = place->offset + sim_random_below(random, place->size / SIM_SECTOR) * SIM_SECTOR;
+	return file;
+}
+
+bool sim_platter_rot(struct disk *base, struct sim_random *random)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct platter_file *file = any_file(disk, random, SIM_SECTOR);
+	uint8_t sector[SIM_SECTOR];
+	struct platter_file *aimed;
+	uint64_t aimed_offset = 0;
+	if (file == NULL)
+		return false;
+	uint64_t end = strcmp(file->name, disk->tail_name) == 0 ? disk->tail_offset : file->size;
+	if (end == 0)
+		return false;
+	uint64_t offset = sim_random_below(random, (end + SIM_SECTOR - 1) / SIM_SECTOR) * SIM_SECTOR;
+	if (sim_random_below(random, 2) == 0 && (aimed = aim(disk, random, &aimed_offset)) != NULL) {
+		file = aimed;
+		offset = aimed_offset;
+	}
+	uint64_t size = file->size - offset < SIM_SECTOR ? file->size - offset : SIM_SECTOR;
+	if (!spares_the_newest_record(disk, file, offset, size))
+		return false;
+	memcpy(sector, file->bytes + offset, size);
+	uint64_t how = sim_random_below(random, 4);
+	if (how == 0)
+		memset(sector, 0, size);
+	else if (how == 1)
+		for (unsigned k = 0; k < size; k++)
+			sector[k] = (uint8_t)sim_random_u64(random);
+	else {
+		uint64_t at = sim_random_below(random, size);
+		sector[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
+	}
+	platter_damage(file, offset, sector, size);
+	disk->damaged = true;
+	disk->sim->counts.rotten_sectors++;
+	sim_note(disk->sim, "%u disk: a sector rots at %s %llu", disk->member + 1, file->name,
+		 (unsigned long long)offset);
+	return true;
+}
+
+void sim_platter_wipe(struct disk *base)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	disk->tail_name[0] = '\0';
+	platter_wipe(&disk->platter);
+	disk->damaged = false;
+	disk->sim->counts.wipes++;
+	sim_durable_wipe(disk->sim, disk->member);
+}
