@@ -265,6 +265,22 @@ static void set_data(struct reading *reading, struct config_member *member, cons
 	raft_assert(len > 0 && (size_t)len < sizeof(member->data));
 }
 
+/* The value of [raft] for a member that has none of its own. */
+static void set_metrics(struct reading *reading, struct config_member *member, const char *section)
+{
+	const struct scan_item *item = find_item(&reading->scan, reading->scan.n_items, "raft", "metrics_listen");
+	const char *why = NULL;
+	char quoted[CONFIG_QUOTED_MAX];
+
+	if (line_of(reading, section, "metrics_listen") != 0 || item == NULL || item->value == NULL || item->dropped)
+		return;
+	if (config_parse_listen(item->value, member->id, &member->metrics, &why))
+		return;
+	(void)config_quote(item->value, quoted);
+	config_mistake(&reading->mistakes, item->line, "raft", "metrics_listen", "'%s', for member %llu: %s", quoted,
+		       (unsigned long long)member->id, why);
+}
+
 static void check_members(struct reading *reading)
 {
 	char section[32];
@@ -280,6 +296,7 @@ static void check_members(struct reading *reading)
 			      "an endpoint like tcp://host:7401, where the other members reach it");
 		check_present(reading, section, "client", "an endpoint like tcp://host:7501, where bridges reach it");
 		set_data(reading, member, section);
+		set_metrics(reading, member, section);
 	}
 }
 

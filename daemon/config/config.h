@@ -29,6 +29,7 @@
  * peer = tcp://127.0.0.1:7401    ; where the other members reach it
  * client = tcp://127.0.0.1:7501  ; where bridges and raftctl reach it
  * data = /var/lib/raft/1         ; optional, default <data_root>/<id>
+ * metrics_listen = …             ; optional, default that of [raft]
  * [raft]                         ; optional, as is every key in it
  * data_root = /var/lib/raft
  * heartbeat_ms = 50              ; 1 … 10000
@@ -39,17 +40,31 @@
  * snapshot_log_size = 32MiB      ; 64KiB … 64GiB
  * snapshot_log_percent = 100     ; 10 … 10000
  * log_level = info               ; error, warning, notice, info, debug
+ * metrics_listen = off           ; off, /run/raft/%i/metrics.sock, tcp://127.0.0.1:760%i; %i is the member's id. An address
+ *                                ; of the network only as: open-to-network tcp://10.0.0.1:7601
  * [bridge]                       ; optional
  * socket = /run/raft/kv.sock
  * socket_mode = 0660             ; octal
  * request_timeout_ms = 5000      ; 10 … 3600000
  * connections_max = 16384        ; 1 … 1000000
+ * metrics_listen = off           ; as above, without %i
  */
+
+/* Where metrics and health are served: a Unix socket, an address, or (both empty) nowhere. */
+#define CONFIG_LISTEN_PATH_MAX 107u /* what the kernel allows */
+#define CONFIG_LISTEN_HOST_MAX 45u
+struct config_listen {
+	char path[CONFIG_LISTEN_PATH_MAX + 1];
+	char host[CONFIG_LISTEN_HOST_MAX + 1]; /* a numeric address */
+	uint16_t port;
+};
+
 struct config_member {
 	uint64_t id;
 	char peer[CONFIG_ENDPOINT_MAX + 1];
 	char client[CONFIG_ENDPOINT_MAX + 1];
 	char data[CONFIG_PATH_MAX + 1];
+	struct config_listen metrics;
 };
 
 enum config_log_level {
@@ -76,6 +91,7 @@ struct config {
 	uint32_t bridge_socket_mode;
 	uint32_t request_timeout_ms;
 	uint32_t connections_max;
+	struct config_listen bridge_metrics;
 };
 
 /* Reads and checks the file. Returns 0 and fills *ret_config, or the number of mistakes (> 0), each handed to

@@ -24,6 +24,10 @@ bool config_parse_name(const char *text);
  * wrong. */
 bool config_parse_path(const char *text, uint32_t max, const char **ret_why);
 
+/* "off"; an absolute path; tcp://address:port with a loopback address, or any after "open-to-network ". %i stands for
+ * the id; 0: there is none. On false, *ret_why says what is wrong. */
+bool config_parse_listen(const char *text, uint64_t id, struct config_listen *ret, const char **ret_why);
+
 /* A checked endpoint in the one spelling by which two that mean the same are equal: host names in lower case, IPv6
  * addresses shortened. */
 void config_endpoint_normal(const char *text, char ret[CONFIG_ENDPOINT_MAX + 64]);

@@ -20,6 +20,7 @@ enum field_kind {
 	FIELD_SIZE32,
 	FIELD_SIZE64,
 	FIELD_LEVEL,
+	FIELD_LISTEN,
 };
 
 struct schema_field {
@@ -45,6 +46,7 @@ static const struct schema_field fields[] = {
 	{SCHEMA_MEMBER, "peer", FIELD_ENDPOINT, IN_MEMBER(peer), 0, 0, NULL},
 	{SCHEMA_MEMBER, "client", FIELD_ENDPOINT, IN_MEMBER(client), 0, 0, NULL},
 	{SCHEMA_MEMBER, "data", FIELD_PATH, IN_MEMBER(data), 0, CONFIG_PATH_MAX, NULL},
+	{SCHEMA_MEMBER, "metrics_listen", FIELD_LISTEN, IN_MEMBER(metrics), 0, 0, NULL},
 	{SCHEMA_RAFT, "data_root", FIELD_PATH, 0, 0, CONFIG_PATH_MAX - 20, NULL}, /* room for "/" and an id */
 	{SCHEMA_RAFT, "heartbeat_ms", FIELD_NUMBER, IN_CONFIG(heartbeat_ms), 1, 10000,
 	 "a whole number from 1 to 10000 (milliseconds)"},
@@ -61,6 +63,7 @@ static const struct schema_field fields[] = {
 	{SCHEMA_RAFT, "snapshot_log_percent", FIELD_NUMBER, IN_CONFIG(snapshot_log_percent), 10, 10000,
 	 "a whole number from 10 to 10000 (percent)"},
 	{SCHEMA_RAFT, "log_level", FIELD_LEVEL, IN_CONFIG(log_level), 0, 0, "error, warning, notice, info or debug"},
+	{SCHEMA_RAFT, "metrics_listen", FIELD_LISTEN, 0, 0, 0, NULL}, /* config.c gives it to the members */
 	{SCHEMA_BRIDGE, "socket", FIELD_SOCKET_PATH, IN_CONFIG(bridge_socket), 0, CONFIG_SOCKET_PATH_MAX, NULL},
 	{SCHEMA_BRIDGE, "socket_mode", FIELD_OCTAL, IN_CONFIG(bridge_socket_mode), 0, 0777,
 	 "an octal number from 0 to 0777, like 0660"},
@@ -68,6 +71,7 @@ static const struct schema_field fields[] = {
 	 "a whole number from 10 to 3600000 (milliseconds)"},
 	{SCHEMA_BRIDGE, "connections_max", FIELD_NUMBER, IN_CONFIG(connections_max), 1, 1000000,
 	 "a whole number from 1 to 1000000"},
+	{SCHEMA_BRIDGE, "metrics_listen", FIELD_LISTEN, IN_CONFIG(bridge_metrics), 0, 0, NULL},
 };
 
 bool schema_find_section(const char *name, enum schema_section *ret_section, uint64_t *ret_id, const char **ret_why)
@@ -181,6 +185,15 @@ static bool set_path(const struct schema_field *field, const char *value, char *
 	return true;
 }
 
+/* A bridge has no number to put for %i. In [raft] it depends on the member: config.c checks the value for each. */
+static bool set_listen(const struct schema_field *field, const char *value, const struct config_member *member,
+		       struct config_listen *target, const char **ret_why)
+{
+	uint64_t id = field->section == SCHEMA_MEMBER ? member->id : 0;
+
+	return field->section == SCHEMA_RAFT || config_parse_listen(value, id, target, ret_why);
+}
+
 bool schema_set(const struct schema_field *field, const char *value, struct config *config,
 		struct config_member *member, char ret_why[SCHEMA_WHY_MAX])
 {
@@ -214,6 +227,9 @@ bool schema_set(const struct schema_field *field, const char *value, struct conf
 		break;
 	case FIELD_LEVEL:
 		valid = set_level(value, target);
+		break;
+	case FIELD_LISTEN:
+		valid = set_listen(field, value, member, target, &why);
 		break;
 	}
 	if (valid)

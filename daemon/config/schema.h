@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCHEMA_WHY_MAX 256u
+#define SCHEMA_WHY_MAX 400u
 
 enum schema_section { SCHEMA_CLUSTER, SCHEMA_MEMBER, SCHEMA_RAFT, SCHEMA_BRIDGE };
 
