@@ -5,8 +5,9 @@
 CC       ?= gcc
 BUILD    ?= build
 PREFIX   ?= /usr/local
-LIBDIR   ?= $(PREFIX)/lib
 SAN      ?=
+# Packages are built with compilers that nobody has seen yet, and set it empty.
+WERROR   ?= -Werror
 PKGS     := libzmq libevent libsystemd libxxhash
 PKGCONF  ?= pkg-config
 
@@ -24,7 +25,7 @@ VERSION  := 0.1.0
 SONAME   := libreplicator.so.0
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla \
-        -Wundef -Wpointer-arith -Wwrite-strings -Werror
+        -Wundef -Wpointer-arith -Wwrite-strings $(WERROR)
 ALL_CPPFLAGS = -I. -D_GNU_SOURCE -DRAFT_KV_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS   = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. $(WARN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS  = $(SANFLAGS) $(LDFLAGS)
@@ -76,7 +77,11 @@ LIBS     := $(foreach l,kv replicator raft storage transport config service,$(OU
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 
 .PHONY: all
-all: $(PROGRAMS) $(OUT)/$(SONAME) $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
+all: programs $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if $(SIM),$(OUT)/raft-sim)
+
+# What is installed.
+.PHONY: programs
+programs: $(PROGRAMS) $(OUT)/$(SONAME)
 
 # The commands for a fresh machine install what is missing before the first file is compiled.
 ifneq ($(filter check run bench,$(MAKECMDGOALS)),)
@@ -146,7 +151,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format install install-library clean
+.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
@@ -156,7 +161,9 @@ help:
 	@echo 'make mutants [MUTANT=…]     deliberate bugs, which the simulator must find; make coverage: what it reaches'
 	@echo 'make bench [PEER=etcd]      measure; JSON goes to $(BUILD)/bench.json'
 	@echo 'make SAN=address,undefined  with sanitizers (also SAN=thread); objects in $(BUILD)/san-…'
-	@echo 'make check-layering tidy format install clean deps'
+	@echo 'make deb | rpm               packages, in $(BUILD)/deb and $(BUILD)/rpm'
+	@echo 'make install DESTDIR=… PREFIX=/usr/local SYSCONFDIR=/etc LIBDIR=… UNITDIR=…'
+	@echo 'make check-layering tidy format clean deps'
 
 deps:
 	@packaging/install-deps
@@ -211,23 +218,8 @@ tidy:
 format:
 	clang-format -i $(SOURCES) $(wildcard kv/*.h daemon/*.h daemon/*/*.h bridge/*.h tests/*/*.h)
 
-install: $(PROGRAMS) install-library
-	install -D -m 0755 $(OUT)/raftd $(DESTDIR)$(PREFIX)/sbin/raftd
-	install -D -m 0755 $(OUT)/raft-bridge $(DESTDIR)$(PREFIX)/sbin/raft-bridge
-	install -D -m 0755 $(OUT)/raftctl $(DESTDIR)$(PREFIX)/bin/raftctl
-	install -D -m 0644 packaging/raft.conf $(DESTDIR)$(PREFIX)/share/doc/raft-kv/raft.conf
-	install -D -m 0755 packaging/examples/student-register/student-register \
-		$(DESTDIR)$(PREFIX)/share/doc/raft-kv/examples/student-register
-
-# The header's include of ../entry.h holds where it is installed, too.
-.PHONY: $(OUT)/libreplicator.pc
-install-library: $(OUT)/$(SONAME) $(OUT)/libreplicator.pc
-	install -D -m 0755 $(OUT)/$(SONAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libreplicator.so
-	install -D -m 0644 $(OUT)/libreplicator.pc $(DESTDIR)$(LIBDIR)/pkgconfig/libreplicator.pc
-	install -D -m 0644 daemon/replicator/replicator.h $(DESTDIR)$(PREFIX)/include/raft-kv/replicator/replicator.h
-	install -D -m 0644 daemon/entry.h $(DESTDIR)$(PREFIX)/include/raft-kv/entry.h
-	install -D -m 0644 packaging/examples/counter/counter.c $(DESTDIR)$(PREFIX)/share/doc/libreplicator-dev/examples/counter.c
+# install, deb, rpm
+include packaging/packages.mk
 
 clean:
 	rm -rf $(BUILD)
