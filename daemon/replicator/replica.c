@@ -135,6 +135,8 @@ static int replica_take_message(struct replica *replica, const struct wire_messa
 	if (!replica_has_room(replica, &event))
 		return 0; /* as if lost: what matters is repeated, and there may be room then */
 	bool writes = message.type == RAFT_MESSAGE_APPEND && message.append.n_entries > 0;
+	if (writes && replica->taking.log_size == REPLICA_LOG_LIMIT)
+		return 0; /* as if lost, too; heartbeats have no entries, so the leader stays in contact and asks again */
 	int r = replica_step(replica, &event, writes ? message.append.entries : NULL, NULL);
 	if (r == RAFT_E_INVALID) {
 		replica->bad_frames++;

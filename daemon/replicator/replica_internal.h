@@ -47,6 +47,11 @@ struct replica_taking {
 	bool finishing; /* the storage has all of it */
 	uint64_t retry_us;
 	bool wanted; /* whatever the size of the log */
+	enum replica_log_size {
+		REPLICA_LOG_FITS,
+		REPLICA_LOG_LONG, /* a leader takes no proposals until the snapshot is durable */
+		REPLICA_LOG_LIMIT, /* nor does a follower take entries */
+	} log_size;
 };
 
 /* A snapshot of the leader on its way to this disk. */

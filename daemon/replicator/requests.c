@@ -78,6 +78,8 @@ int replica_propose(struct replica *replica, const struct replicator_command *co
 		return -EINVAL;
 	if (!storage_has_room(replica->storage))
 		return REPLICATOR_E_DISK_FULL;
+	if (replica->taking.log_size != REPLICA_LOG_FITS)
+		return REPLICATOR_E_BUSY;
 	replica->now_us = now_us;
 	replica->wall_ms = wall_ms;
 	return replica_propose_step(replica, commands, n, first_ticket);

@@ -45,19 +45,60 @@ int replica_snapshot(struct replica *replica)
 
 /* Log first and state second: small states are written again only after a good piece of log, large ones after as much log
  * as they are large, so that log and snapshots together stay within a multiple of the state. */
-static bool is_due(const struct replica *replica)
+static uint64_t log_share(const struct replica *replica, const struct storage_snapshot_info *newest)
+{
+	uint64_t share = newest->file_bytes / 100 * replica->options.snapshot_log_percent;
+	return share > replica->options.snapshot_log_bytes ? share : replica->options.snapshot_log_bytes;
+}
+
+static uint64_t log_bytes(const struct replica *replica)
 {
 	struct storage_stats stats;
-	struct storage_snapshot_info newest = {0};
-	bool any = storage_snapshot_newest(replica->storage, &newest);
-	if (replica->applied == 0 || (any && replica->applied <= newest.index))
+	storage_get_stats(replica->storage, &stats);
+	return stats.log_bytes_since_snapshot + stats.queued_bytes;
+}
+
+/* Whether there is something that the newest snapshot lacks. */
+static bool has_news(const struct replica *replica, struct storage_snapshot_info *ret_newest)
+{
+	*ret_newest = (struct storage_snapshot_info){0};
+	bool any = storage_snapshot_newest(replica->storage, ret_newest);
+	return replica->applied > 0 && (!any || replica->applied > ret_newest->index);
+}
+
+static bool is_due(const struct replica *replica)
+{
+	struct storage_snapshot_info newest;
+	if (!has_news(replica, &newest))
 		return false;
 	if (replica->taking.wanted ||
 	    (newest.index < replica->damaged_until && replica->applied >= replica->damaged_until))
 		return true;
-	storage_get_stats(replica->storage, &stats);
-	return stats.log_bytes_since_snapshot >= replica->options.snapshot_log_bytes &&
-	       stats.log_bytes_since_snapshot >= newest.file_bytes / 100 * replica->options.snapshot_log_percent;
+	return log_bytes(replica) >= log_share(replica, &newest);
+}
+
+/* The disk holds a multiple of the state, whatever the load: when the log outgrows its share twice before the snapshot that
+ * lets go of it is durable, the clients wait for the disk. Followers take a little more than leaders, who should be the ones
+ * to wait. Without news no snapshot would come: then what waits is what must be committed first, and its bound is the
+ * leader's for uncommitted entries. */
+static enum replica_log_size measure_log(const struct replica *replica)
+{
+	struct storage_snapshot_info newest;
+	if (!has_news(replica, &newest))
+		return REPLICA_LOG_FITS;
+	uint64_t share = log_share(replica, &newest), bytes = log_bytes(replica);
+	if (bytes / 5 >= share / 2)
+		return REPLICA_LOG_LIMIT;
+	return bytes / 2 >= share ? REPLICA_LOG_LONG : REPLICA_LOG_FITS;
+}
+
+static void tend_log_size(struct replica *replica)
+{
+	enum replica_log_size before = replica->taking.log_size;
+	replica->taking.log_size = measure_log(replica);
+	if (before == REPLICA_LOG_FITS && replica->taking.log_size != REPLICA_LOG_FITS)
+		replica_log(replica, 5, "log-outgrown",
+			    "the log has outgrown its share of the disk: new entries wait for the snapshot that is being written");
 }
 
 /* 0 also when there is no memory or no room for it now: it is tried again later. */
@@ -180,5 +221,6 @@ int replica_tend_taking(struct replica *replica)
 		r = taking_begin(replica);
 	if (r == 0)
 		r = compact(replica);
+	tend_log_size(replica);
 	return r;
 }

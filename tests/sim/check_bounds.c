@@ -4,6 +4,7 @@
  */
 #include "check.h"
 
+#include "daemon/storage/snapshots.h"
 #include "kv/limits.h"
 
 #include <inttypes.h>
@@ -71,6 +72,22 @@ static void check_uncommitted(struct sim *sim, unsigned number, const struct raf
 			 bytes, options->uncommitted_bytes_max);
 }
 
+/* The log behind the newest snapshot, however slow the disk that the next one is written to. Without something applied that the
+ * newest lacks there is no next one, and what waits to be committed has bounds of its own; so does what arrives in one turn. */
+static void check_log_size(struct sim *sim, unsigned number, const struct replica_options *options,
+			   const struct storage_stats *stats)
+{
+	struct storage_snapshot_info newest = {0};
+	struct replica *replica = sim->members[number].replica;
+	(void)storage_snapshot_newest(replica_storage(replica), &newest); /* none: all of the log counts */
+	uint64_t share = newest.file_bytes > options->snapshot_log_bytes ? newest.file_bytes : options->snapshot_log_bytes;
+	uint64_t turn = 2 * (options->raft.uncommitted_bytes_max + SIM_PROPOSAL_MAX) + 2 * options->raft.window_bytes_max;
+	uint64_t limit = share / 2 * 5 + turn + RECORD_OVERHEAD;
+	if (stats->log_bytes_since_snapshot > limit)
+		sim_fail(sim, "member %u has %" PRIu64 " bytes of log since its newest snapshot, above %" PRIu64, number + 1,
+			 stats->log_bytes_since_snapshot, limit);
+}
+
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status)
 {
 	struct replica_options options = sim_member_options(sim, number);
@@ -84,6 +101,7 @@ void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status
 	if (stats.cache_bytes > cache)
 		sim_fail(sim, "member %u keeps %" PRIu64 " bytes of its log in memory, above %" PRIu64, number + 1,
 			 stats.cache_bytes, cache);
+	check_log_size(sim, number, &options, &stats);
 	if (status->role == RAFT_LEADER) {
 		check_windows(sim, number, &options.raft, status);
 		check_uncommitted(sim, number, &options.raft, status);
