@@ -20,7 +20,7 @@ else
 OUT      := $(BUILD)
 SANFLAGS :=
 endif
-VERSION  := 0.1.0
+VERSION  := 0.2.0
 # Another number when replicator.h breaks what it promises to programs.
 SONAME   := libreplicator.so.0
 

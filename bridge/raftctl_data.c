@@ -109,6 +109,7 @@ static void fill_config(const struct ctl *ctl, const struct ctl_new_data *data, 
 			struct raft_config *ret)
 {
 	memset(ret, 0, sizeof *ret);
+	ret->level = data->level > RAFT_LEVEL_MIN ? data->level : RAFT_LEVEL_MIN;
 	for (unsigned k = 0; k < ctl->config.n_members; k++) {
 		const struct config_member *from = &ctl->config.members[k];
 		bool self = from->id == data->id;
@@ -176,6 +177,7 @@ static int write_snapshot(struct storage *storage, const struct storage_snapshot
 /* The log begins after the snapshot. */
 static int write_log(struct storage *storage, const struct ctl_new_data *data)
 {
+	storage_raise_level(storage, data->level);
 	const struct storage_write write = {.seq = 1,
 					    .term = data->term,
 					    .commit = data->index,
@@ -197,6 +199,7 @@ static int write_state(const struct ctl *ctl, const struct ctl_new_data *data, u
 						     .term = data->entry_term,
 						     .config_index = data->index,
 						     .config = bytes,
+						     .level = config.level,
 						     .config_size =
 							     snapshot_meta_encode(data->time_ms, &config, bytes)};
 	int r = write_snapshot(storage, &begin, store);

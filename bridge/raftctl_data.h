@@ -30,6 +30,7 @@ struct ctl_new_data {
 	uint64_t entry_term; /* of that entry */
 	uint64_t term;	     /* that the member knows of; its next one is higher */
 	uint64_t time_ms;    /* not before that of any entry */
+	unsigned level;	     /* feature level of the state; 0: of any */
 	bool others_join; /* the other members of the configuration file join with blank directories; false: it is alone */
 };
 

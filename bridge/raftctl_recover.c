@@ -104,6 +104,7 @@ static int read_directory(const struct ctl *ctl, struct storage *storage, const 
 	int code = CTL_OK;
 	recovered->data.index = state->snapshot_index;
 	recovered->data.entry_term = state->snapshot_term;
+	recovered->data.level = state->level;
 	recovered->data.term = state->term > state->snapshot_term ? state->term : state->snapshot_term;
 	recovered->committed = state->commit > state->snapshot_index ? state->commit : state->snapshot_index;
 	if (state->snapshot_index > 0)

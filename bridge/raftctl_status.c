@@ -136,6 +136,51 @@ static enum copies compare_copies(const struct survey *survey)
 	return result;
 }
 
+/* Versions -------------------------------------------------------------------------------------------- */
+
+#define TEXT_SIZE 32u
+
+/* Members before 0.2 tell neither; they know level 1. */
+static uint64_t level_of(const struct kv_member_status *status)
+{
+	return status->level != 0 ? status->level : RAFT_LEVEL_MIN;
+}
+
+static uint64_t known_level_of(const struct kv_member_status *status)
+{
+	return status->level_max != 0 ? status->level_max : RAFT_LEVEL_MIN;
+}
+
+static void format_version(char text[TEXT_SIZE], uint64_t version)
+{
+	if (version == 0)
+		(void)snprintf(text, TEXT_SIZE, "0.1");
+	else
+		(void)snprintf(text, TEXT_SIZE, "%u.%u.%u", (unsigned)(version >> 32 & UINT16_MAX),
+			       (unsigned)(version >> 16 & UINT16_MAX), (unsigned)(version & UINT16_MAX));
+}
+
+/* Who stands in the way of a higher feature level, when somebody knows one. */
+static void print_level(const struct survey *survey, const struct kv_member_status *leader)
+{
+	uint64_t known = 0;
+	uint64_t level = leader != NULL ? level_of(leader) : 0;
+	if (leader == NULL)
+		return;
+	printf("feature level %" PRIu64, level);
+	for (unsigned k = 0; k < survey->links.n; k++)
+		if (survey->reachable[k] && known_level_of(&survey->members[k]) > known)
+			known = known_level_of(&survey->members[k]);
+	const char *separator = known > level ? "; higher when newer versions run on member" : NULL;
+	for (unsigned k = 0; k < survey->links.n && separator != NULL; k++) {
+		if (survey->reachable[k] && known_level_of(&survey->members[k]) > level)
+			continue;
+		printf("%s %" PRIu64, separator, survey->links.links[k].member->id);
+		separator = ",";
+	}
+	printf("\n");
+}
+
 /* As JSON --------------------------------------------------------------------------------------------- */
 
 static void json_member(struct json *json, const struct config_member *member, bool reachable,
@@ -174,7 +219,12 @@ static void json_member(struct json *json, const struct config_member *member, b
 		{"proposed", status->entries_proposed},
 		{"reads", status->reads},
 		{"elections", status->elections},
+		{"feature_level", level_of(status)},
+		{"feature_level_known", known_level_of(status)},
 	};
+	char version[TEXT_SIZE];
+	format_version(version, status->version);
+	json_string(json, "version", version);
 	json_string(json, "role", role_name(status->role));
 	if (status->leader == 0)
 		json_null(json, "follows");
@@ -200,6 +250,10 @@ static void print_json(const struct survey *survey)
 	else
 		json_u64(&json, "leader", leader->id);
 	json_u64(&json, "term", highest_term(survey));
+	if (leader == NULL)
+		json_null(&json, "feature_level");
+	else
+		json_u64(&json, "feature_level", level_of(leader));
 	if (copies == COPIES_INCOMPARABLE)
 		json_null(&json, "copies_agree");
 	else
@@ -213,8 +267,6 @@ static void print_json(const struct survey *survey)
 }
 
 /* As a table ------------------------------------------------------------------------------------------ */
-
-#define TEXT_SIZE 32u
 
 static void format_bytes(char text[TEXT_SIZE], uint64_t bytes)
 {
@@ -246,14 +298,16 @@ static void print_member(const struct kv_member_status *status, const struct kv_
 	char rss[TEXT_SIZE];
 	char uptime[TEXT_SIZE];
 	char lag[TEXT_SIZE] = "-";
+	char version[TEXT_SIZE];
+	format_version(version, status->version);
 	format_bytes(rss, status->rss_bytes);
 	format_time(uptime, status->uptime_ms);
 	if (leader != NULL)
 		(void)snprintf(lag, sizeof lag, "%" PRIu64,
 			       leader->commit > status->applied ? leader->commit - status->applied : 0);
-	printf("%6" PRIu64 "  %-13s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %10" PRIu64
+	printf("%6" PRIu64 "  %-13s %8s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %10" PRIu64
 	       " %10s %8s %8" PRIu64 "  %016" PRIx64 "\n",
-	       status->id, role_name(status->role), status->term, status->last, status->commit, status->applied, lag,
+	       status->id, role_name(status->role), version, status->term, status->last, status->commit, status->applied, lag,
 	       status->keys, rss, uptime, status->pid, status->state_hash);
 }
 
@@ -265,8 +319,9 @@ static void print_table(const struct survey *survey)
 		printf("leader %" PRIu64 " in term %" PRIu64, leader->id, leader->term);
 	else
 		printf("no leader in term %" PRIu64, highest_term(survey));
-	printf(", %u of %u members reachable\n\n", count_reachable(survey), survey->links.n);
-	printf("%6s  %-13s %6s %10s %10s %10s %8s %10s %10s %8s %8s  %s\n", "member", "role", "term", "last", "commit",
+	printf(", %u of %u members reachable\n", count_reachable(survey), survey->links.n);
+	print_level(survey, leader);
+	printf("\n%6s  %-13s %8s %6s %10s %10s %10s %8s %10s %10s %8s %8s  %s\n", "member", "role", "version", "term", "last", "commit",
 	       "applied", "lag", "keys", "rss", "uptime", "pid", "state");
 	for (unsigned k = 0; k < survey->links.n; k++) {
 		const struct config_member *member = survey->links.links[k].member;

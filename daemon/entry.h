@@ -12,6 +12,15 @@
 /* Bytes of one entry's data: a kv command holds a key (1 KiB), a value (1 MiB) and its own header. */
 #define RAFT_ENTRY_SIZE_MAX (1024u * 1024u + 4096u)
 
+/* Feature levels. Everything that an older program could misread has the level from which on it is understood. A cluster is
+ * at one level, kept in its configuration: that of its oldest member, raised when all have said that they know more.
+ * daemon/README.md has what each level brought. A build may say that it knows more than it does, for tests of upgrades. */
+#define RAFT_LEVEL_MIN 1u /* raft-kv 0.1 */
+#ifndef RAFT_LEVEL_MAX
+#define RAFT_LEVEL_MAX 2u /* raft-kv 0.2: the level itself */
+#endif
+#define RAFT_LEVEL_LIMIT 255u /* it is one byte of a configuration */
+
 /* Members of one cluster, learners included.  Larger Raft clusters only get slower. */
 #define RAFT_MEMBERS_MAX 15u
 

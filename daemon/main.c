@@ -124,6 +124,10 @@ static void server_stop_for(struct server *server, int why)
 			    "it and start this member again: it rejoins");
 		exit_code = EXIT_CODE_DAMAGED;
 		break;
+	case REPLICATOR_E_LEVEL: /* and the replicator has said which */
+		service_log(2, "stopped", "stops: this program is older than the cluster's feature level");
+		exit_code = EXIT_CODE_CONFIG;
+		break;
 	case REPLICATOR_E_DAMAGED:
 		service_log(2, "stopped", "stops: its log is damaged. Started again, it heals from the others");
 		break;
@@ -263,6 +267,7 @@ static int exit_code_from_result(int r)
 {
 	switch (r) {
 	case REPLICATOR_E_CONFIG:
+	case REPLICATOR_E_LEVEL:
 		return EXIT_CODE_CONFIG;
 	case REPLICATOR_E_DAMAGED:
 		return EXIT_CODE_DAMAGED;

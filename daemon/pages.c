@@ -80,6 +80,9 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.elections = status->elections,
 		.mark_index = server->mark_index,
 		.mark_hash = server->mark_hash,
+		.level = status->level,
+		.level_max = status->level_max,
+		.version = kv_version_number(RAFT_KV_VERSION),
 	};
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
 	if (data != NULL)

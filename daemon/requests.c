@@ -41,6 +41,7 @@ static enum kv_answer answer_from_result(int result)
 	case REPLICATOR_E_CLUSTER:
 	case REPLICATOR_E_REMOVED:
 	case REPLICATOR_E_DIVERGED:
+	case REPLICATOR_E_LEVEL:
 		break;
 	}
 	return KV_ANSWER_UNKNOWN; /* an errno, perhaps after something was appended: this member is about to stop */

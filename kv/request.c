@@ -156,6 +156,21 @@ void kv_status_encode(uint8_t *data, const struct kv_member_status *status)
 		kv_put_u64(data + i * sizeof(uint64_t), numbers[i]);
 }
 
+uint64_t kv_version_number(const char *text)
+{
+	uint64_t version = 0;
+	for (unsigned part = 0; part < 3; part++) {
+		uint64_t number = 0;
+		unsigned digits = 0;
+		for (; *text >= '0' && *text <= '9' && digits < 5; text++, digits++)
+			number = 10 * number + (uint64_t)(*text - '0');
+		if (digits == 0 || number > UINT16_MAX || (part < 2 && *text++ != '.'))
+			return 0;
+		version = version << 16 | number;
+	}
+	return version;
+}
+
 bool kv_status_decode(const uint8_t *data, size_t size, struct kv_member_status *ret_status)
 {
 	uint64_t numbers[STATUS_NUMBERS] = {0};

@@ -182,12 +182,19 @@ struct kv_member_status {
 	 * same index pass the same marks. 0: none since the start. */
 	uint64_t mark_index;
 	uint64_t mark_hash;
+	/* From raft-kv 0.2 on; of an older member 0. */
+	uint64_t level;	    /* feature level of the cluster */
+	uint64_t level_max; /* the newest that this member knows */
+	uint64_t version;   /* kv_version_number of its program */
 };
 #define KV_MARK_ENTRIES 4096u
 #define KV_STATUS_SIZE (sizeof(struct kv_member_status))
 void kv_status_encode(uint8_t *data, const struct kv_member_status *status); /* KV_STATUS_SIZE bytes */
 /* Shorter data (an older member) leaves the rest zero; longer (newer) is cut. False: not a multiple of 8 or empty. */
 bool kv_status_decode(const uint8_t *data, size_t size, struct kv_member_status *ret_status);
+
+/* "MAJOR.MINOR.PATCH", whatever follows, as one number that can be compared: 16 bits each. 0: it is none. */
+uint64_t kv_version_number(const char *text);
 
 /* DUMP data: applied u64, hash u64, flags u32 (1: more follows; continue after the last key), count u32, then for each
  * item: revision u64, value size u32, key size u16, 2 zero, key, value (unpadded).

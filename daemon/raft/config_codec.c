@@ -6,7 +6,12 @@
 
 #include <string.h>
 
-#define CONFIG_VERSION 1u
+/* Only a level above the first bears version 2: until a cluster is raised, programs without levels can read it. */
+#define CONFIG_VERSION_1 1u
+#define CONFIG_VERSION 2u
+
+/* The header. Version and level keep their places in every version to come. */
+enum { AT_VERSION = 0, AT_N_MEMBERS = 1, AT_LEVEL = 2, AT_ZERO = 3 };
 
 const char *raft_config_result_name(int result)
 {
@@ -49,6 +54,8 @@ const char *raft_config_problem(const struct raft_config *config)
 		return "there are no members";
 	if (config->n_members > RAFT_MEMBERS_MAX)
 		return "there are too many members";
+	if (config->level < RAFT_LEVEL_MIN || config->level > RAFT_LEVEL_LIMIT)
+		return "there is no such feature level";
 	for (unsigned i = 0; i < config->n_members; i++) {
 		const char *problem = member_problem(&config->members[i]);
 
@@ -84,6 +91,8 @@ const char *raft_config_step_problem(const struct raft_config *before, const str
 {
 	unsigned n_changed = 0;
 
+	if (after->level < before->level)
+		return "the feature level never goes back";
 	for (unsigned i = 0; i < before->n_members; i++)
 		n_changed += votes(&before->members[i]) && !votes(raft_config_find(after, before->members[i].id));
 	for (unsigned i = 0; i < after->n_members; i++) {
@@ -154,10 +163,11 @@ size_t raft_config_encode(const struct raft_config *config, uint8_t *buf)
 	uint8_t *at = buf + RAFT_CONFIG_HEADER_SIZE;
 
 	raft_assert(!raft_config_problem(config));
-	buf[0] = CONFIG_VERSION;
-	buf[1] = (uint8_t)config->n_members;
-	buf[2] = 0;
-	buf[3] = 0;
+	bool first = config->level == RAFT_LEVEL_MIN;
+	buf[AT_VERSION] = first ? CONFIG_VERSION_1 : CONFIG_VERSION;
+	buf[AT_N_MEMBERS] = (uint8_t)config->n_members;
+	buf[AT_LEVEL] = first ? 0 : (uint8_t)config->level;
+	buf[AT_ZERO] = 0;
 	for (unsigned i = 0; i < config->n_members; i++) {
 		const struct raft_config_member *member = &config->members[i];
 		size_t peer_len = strlen(member->peer_endpoint);
@@ -205,6 +215,22 @@ static size_t decode_member(const uint8_t *at, size_t left, struct raft_config_m
 	return RAFT_CONFIG_MEMBER_SIZE + peer_len + client_len;
 }
 
+/* Version 1 has a zero where the level is. */
+static bool header_is_known(const uint8_t *bytes)
+{
+	bool first = bytes[AT_VERSION] == CONFIG_VERSION_1;
+
+	return bytes[AT_VERSION] > 0 && bytes[AT_N_MEMBERS] <= RAFT_MEMBERS_MAX && bytes[AT_ZERO] == 0 &&
+	       (first ? bytes[AT_LEVEL] == 0 : bytes[AT_LEVEL] > RAFT_LEVEL_MIN);
+}
+
+unsigned raft_config_level(const uint8_t *bytes, size_t len)
+{
+	if (len < RAFT_CONFIG_HEADER_SIZE || bytes[AT_VERSION] == 0)
+		return 0;
+	return bytes[AT_VERSION] == CONFIG_VERSION_1 ? RAFT_LEVEL_MIN : bytes[AT_LEVEL];
+}
+
 int raft_config_decode(const uint8_t *bytes, size_t len, struct raft_config *ret_config)
 {
 	struct raft_config config;
@@ -213,11 +239,11 @@ int raft_config_decode(const uint8_t *bytes, size_t len, struct raft_config *ret
 	memset(&config, 0, sizeof(config));
 	if (len < RAFT_CONFIG_HEADER_SIZE)
 		return RAFT_CONFIG_E_FORMAT;
-	if (bytes[0] > CONFIG_VERSION)
+	if (bytes[AT_VERSION] > CONFIG_VERSION)
 		return RAFT_CONFIG_E_VERSION;
-	if (bytes[0] != CONFIG_VERSION || bytes[1] > RAFT_MEMBERS_MAX || bytes[2] != 0 || bytes[3] != 0)
+	if (!header_is_known(bytes))
 		return RAFT_CONFIG_E_FORMAT;
-	for (unsigned i = 0; i < bytes[1]; i++) {
+	for (unsigned i = 0; i < bytes[AT_N_MEMBERS]; i++) {
 		size_t n = decode_member(bytes + at, len - at, &config.members[i]);
 
 		if (n == 0)
@@ -226,7 +252,8 @@ int raft_config_decode(const uint8_t *bytes, size_t len, struct raft_config *ret
 	}
 	if (at != len)
 		return RAFT_CONFIG_E_FORMAT;
-	config.n_members = bytes[1];
+	config.n_members = bytes[AT_N_MEMBERS];
+	config.level = raft_config_level(bytes, len);
 	if (raft_config_problem(&config))
 		return RAFT_CONFIG_E_INVALID;
 	/* The whole struct, padding included, so that equal bytes give equal memory. */

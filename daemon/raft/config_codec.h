@@ -40,8 +40,9 @@ struct raft_config_member {
 };
 
 /* Valid when raft_config_problem finds nothing: 1 to RAFT_MEMBERS_MAX members in ascending order of id, at least one
- * voter. As a blank member's (nobody has told it yet): n_members is 0. */
+ * voter, a level. As a blank member's (nobody has told it yet): n_members is 0. */
 struct raft_config {
+	unsigned level; /* feature level of the cluster: nothing above it is used, and every member knows it */
 	unsigned n_members;
 	struct raft_config_member members[RAFT_MEMBERS_MAX];
 };
@@ -49,7 +50,7 @@ struct raft_config {
 enum raft_config_result {
 	RAFT_CONFIG_OK = 0,
 	RAFT_CONFIG_E_FORMAT = 1,  /* not the bytes of a configuration: too short, too long, impossible lengths */
-	RAFT_CONFIG_E_VERSION = 2, /* written by a newer version */
+	RAFT_CONFIG_E_VERSION = 2, /* in an encoding that this program does not know: raft_config_level tells the level */
 	RAFT_CONFIG_E_INVALID = 3, /* well formed, but no valid configuration */
 };
 const char *raft_config_result_name(int result);
@@ -60,7 +61,7 @@ const char *raft_config_problem(const struct raft_config *config);
 /* Why one configuration must not follow the other directly, in words for an operator; NULL: it may. Both are valid by
  * themselves. At most one voter more or fewer (dissertation, section 4.1: then any two majorities of the two have a
  * member in common), a voter under another incarnation being another voter; a new voter was a learner before, in the same
- * incarnation. Anything else about members that do not vote may change at once. */
+ * incarnation. Anything else about members that do not vote may change at once. The level never goes back. */
 const char *raft_config_step_problem(const struct raft_config *before, const struct raft_config *after);
 
 /* The member, or NULL. */
@@ -76,6 +77,9 @@ bool raft_config_remove(struct raft_config *config, uint64_t id);
 /* Writes a valid configuration into a buffer of RAFT_CONFIG_SIZE_MAX bytes; returns how many were used. Equal
  * configurations have equal bytes. */
 size_t raft_config_encode(const struct raft_config *config, uint8_t *buf);
+
+/* The feature level that bytes of a configuration ask for, of any version that has been or will be; 0: they are none. */
+unsigned raft_config_level(const uint8_t *bytes, size_t len);
 
 /* Fills *ret_config only with RAFT_CONFIG_OK, and then completely: equal bytes give equal memory. */
 int raft_config_decode(const uint8_t *bytes, size_t len, struct raft_config *ret_config)

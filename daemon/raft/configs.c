@@ -85,3 +85,11 @@ const struct raft_config_record *raft_configs_latest(const struct raft_configs *
 {
 	return configs->n > 0 ? &configs->records[configs->n - 1] : NULL;
 }
+
+/* The feature level in force. */
+unsigned raft_level(const struct raft *core)
+{
+	const struct raft_config_record *latest = raft_configs_latest(&core->configs);
+
+	return latest ? latest->config.level : RAFT_LEVEL_MIN;
+}

@@ -230,6 +230,7 @@ void raft_configs_compact(struct raft_configs *configs, uint64_t index);
 void raft_configs_reset(struct raft_configs *configs, uint64_t index, const struct raft_config *config);
 const struct raft_config_record *raft_configs_at(const struct raft_configs *configs, uint64_t index);
 const struct raft_config_record *raft_configs_latest(const struct raft_configs *configs);
+unsigned raft_level(const struct raft *core);
 
 /* membership.c */
 bool raft_peer_replicates(const struct raft_peer *peer);

@@ -33,6 +33,7 @@ static void get_membership(const struct raft *core, struct raft_status *status)
 	status->member = core->self_member;
 	status->self_voter = core->self_voter;
 	status->removed = core->removed;
+	status->level = raft_level(core);
 	status->n_voters = core->n_voters;
 	if (!latest)
 		return;

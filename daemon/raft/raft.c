@@ -359,6 +359,7 @@ static void finish(struct raft *core)
 	out->commit = core->commit;
 	out->write.hard_state = core->hard;
 	out->removed = core->removed;
+	out->level = raft_level(core);
 	raft_list_snapshots(core);
 	out->deadline_us = core->role == RAFT_LEADER ? raft_leader_deadline(core) : core->election_deadline_us;
 	core->out = NULL;

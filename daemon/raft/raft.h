@@ -275,7 +275,8 @@ struct raft_update {
 	const uint64_t *snapshots;
 	size_t n_snapshots;
 
-	bool removed; /* as raft_status.removed */
+	bool removed;	/* as raft_status.removed */
+	unsigned level; /* as raft_status.level */
 
 	uint64_t deadline_us; /* call again then, or earlier if something happens; UINT64_MAX: nothing is due */
 
@@ -360,6 +361,7 @@ struct raft_status {
 	bool member;	       /* it names this member, under this incarnation */
 	bool self_voter;       /* … and as a voter */
 	bool removed;	       /* it did once, and a committed configuration no longer does */
+	unsigned level;	       /* feature level of the configuration in force; RAFT_LEVEL_MIN without one */
 	unsigned n_voters;     /* of the configuration in force */
 	unsigned n_peers;      /* the other members of the configuration in force, in its order */
 	struct raft_progress peers[RAFT_MEMBERS_MAX];

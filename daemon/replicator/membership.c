@@ -81,8 +81,8 @@ void replica_send_hello(struct replica *replica, uint64_t peer)
 	struct raft_status status;
 	struct wire_message wire = replica_wire_message(replica, WIRE_HELLO, peer);
 	raft_get_status(replica->core, &status);
-	wire.hello.version_min = WIRE_VERSION;
-	wire.hello.version_max = WIRE_VERSION;
+	wire.hello.version_min = (uint16_t)replica->level; /* whoever knows less would misread the log */
+	wire.hello.version_max = (uint16_t)replica->options.level_max;
 	wire.hello.blank = is_blank(&status) && !replica->aside;
 	replica_send_wire(replica, &wire);
 }
@@ -110,6 +110,7 @@ static void founding_config(struct replica *replica, struct raft_config *ret)
 		member->role = self ? RAFT_MEMBER_VOTER : RAFT_MEMBER_JOINING;
 		member->incarnation = self ? replica->incarnation : peer != NULL ? peer->incarnation : 0;
 	}
+	ret->level = replica_level_of_all(replica, ret);
 }
 
 static int found(struct replica *replica)
@@ -181,8 +182,8 @@ static int result_from_change(int r)
 	return r;
 }
 
-static int propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
-			  uint64_t *ret_index)
+int replica_propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
+			   uint64_t *ret_index)
 {
 	struct raft_event event = {.type = RAFT_EVENT_CONFIG,
 				   .now_us = replica->now_us,
@@ -249,7 +250,7 @@ int replica_change(struct replica *replica, const struct replicator_change *chan
 		return REPLICATOR_E_STALE;
 	struct raft_config config = *current;
 	int r = change_config(&config, change);
-	return r != 0 ? r : propose_config(replica, &config, index, ret_index);
+	return r != 0 ? r : replica_propose_config(replica, &config, index, ret_index);
 }
 
 /* A member of the configuration is heard with another directory than the one it has there. Its vote, its promises and
@@ -266,7 +267,7 @@ static int take_incarnation(struct replica *replica, const struct raft_config *c
 		member.role = RAFT_MEMBER_JOINING;
 	bool set = raft_config_set(&config, &member);
 	raft_assert(set); /* it replaces one */
-	int r = propose_config(replica, &config, index, NULL);
+	int r = replica_propose_config(replica, &config, index, NULL);
 	if (r == 0 && before != 0)
 		replica_log(replica, 4, "incarnation-changed",
 			    "member %llu came back with another data directory: it rejoins as a learner",
@@ -304,6 +305,8 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 		peer->incarnation = wire->from_incarnation;
 		peer->blank = wire->hello.blank;
 	}
+	if (!replica_note_level(replica, wire))
+		return replica->failed;
 	raft_get_status(replica->core, &status);
 	if (config == NULL || wire->from_incarnation == 0)
 		return 0;

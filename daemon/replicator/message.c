@@ -137,6 +137,8 @@ void replica_send(struct replica *replica, const struct raft_message *message)
 {
 	struct wire_message wire;
 
+	if (message->type == RAFT_MESSAGE_APPEND && !replica_may_send_log(replica, message->to))
+		return;
 	wire_from_message(replica, message, &wire);
 	if (message->type == RAFT_MESSAGE_APPEND && message->append.n_entries > 0)
 		replica_send_entries(replica, &wire, message->append.n_entries);

@@ -49,6 +49,9 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 		return -ENOMEM;
 	replica->now_us = now_us;
 	replica->options = *options;
+	if (replica->options.level_max == 0)
+		replica->options.level_max = RAFT_LEVEL_MAX;
+	replica->level = RAFT_LEVEL_MIN;
 	replica->machine = machine;
 	replica->machine_arg = arg;
 	replica->next_read_id = 1;
@@ -151,6 +154,8 @@ static int replica_take_frame(struct replica *replica, const uint8_t *frame, siz
 	struct wire_message wire;
 	if (!replica_decode(replica, frame, len, &wire))
 		return 0;
+	if (!replica_may_take(replica, &wire))
+		return replica->failed;
 	switch ((enum wire_type)wire.type) {
 	case WIRE_VOTE_REQUEST:
 	case WIRE_VOTE_REPLY:
@@ -190,6 +195,9 @@ static int replica_take_event(struct replica *replica, const struct transport_ev
 		replica_send_hello(replica, arrived->peer);
 		return 0;
 	case TRANSPORT_PEER_DOWN: {
+		struct replica_peer *peer = replica_find_peer(replica, arrived->peer);
+		if (peer != NULL)
+			peer->level = 0; /* what starts there next may be another program */
 		replica_log(replica, 6, "peer-down", "the connection to member %llu closed",
 			    (unsigned long long)arrived->peer);
 		struct raft_event event = {
@@ -320,6 +328,8 @@ static int replica_tend(struct replica *replica)
 {
 	int r = replica_tend_membership(replica);
 	if (r == 0)
+		r = replica_tend_level(replica);
+	if (r == 0)
 		r = replica_tend_room(replica);
 	if (r == 0)
 		r = replica_tend_installing(replica);
@@ -380,6 +390,7 @@ uint64_t replica_deadline_us(const struct replica *replica)
 	if (replica->work_left || replica->transport->ops->pending(replica->transport))
 		return 0;
 	deadline = earlier(deadline, earlier(replica->hello_us, replica->disconnect_us));
+	deadline = earlier(deadline, replica->level_us);
 	if (replica->receiving.index != 0)
 		deadline = earlier(deadline, replica->receiving.again_us);
 	return deadline;

@@ -1,7 +1,8 @@
 /*
  * The inside of a replica, shared by replica.c (life, loop), start.c (recovery), requests.c (proposals, reads), update.c
  * (carrying out what the core decides), message.c (core messages to wire messages and back), membership.c (hellos,
- * founding, changes), room.c (a full disk), damage.c (entries that cannot be read), snapshot_take.c, snapshot_send.c and snapshot_install.c (snapshots), divergence.c (do all copies agree), status.c.
+ * founding, changes), room.c (a full disk), damage.c (entries that cannot be read), snapshot_take.c, snapshot_send.c and snapshot_install.c (snapshots), divergence.c (do all copies agree), level.c (what all members
+ * understand), status.c.
  * Nobody else includes it.
  */
 #ifndef RAFT_KV_REPLICA_INTERNAL_H
@@ -34,6 +35,7 @@ struct replica_peer {
 	uint64_t id;			      /* 0: the slot is free */
 	uint64_t incarnation;		      /* as last heard; 0: never */
 	bool blank;			      /* as its last hello said */
+	unsigned level;			      /* newest feature level it knows, as that hello said; 0: not heard since the connection closed */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
 };
@@ -145,6 +147,12 @@ struct replica {
 	uint64_t endpoint_told_us;
 	bool removed;
 
+	/* Feature level. */
+	unsigned level;		 /* of the configuration in force */
+	unsigned level_reported; /* in the journal */
+	uint64_t level_us;	 /* looked at again then; UINT64_MAX: there is nothing to raise */
+	uint64_t too_old_told_us;
+
 	struct replica_taking taking;
 	struct replica_receiving receiving;
 	struct replica_restoring restoring;
@@ -205,12 +213,30 @@ struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id); /*
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
 /* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
+/* Asks the core for this configuration in place of the one of previous_index. Results as replicator_change. */
+int replica_propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
+			   uint64_t *ret_index) __attribute__((warn_unused_result));
 void replica_membership_start(struct replica *replica);
 void replica_send_hello(struct replica *replica, uint64_t peer);
 int replica_on_hello(struct replica *replica, const struct wire_message *wire) __attribute__((warn_unused_result));
 void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire);
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire);
 int replica_tend_membership(struct replica *replica) __attribute__((warn_unused_result));
+
+/* level.c */
+/* The feature level that this member may use: in entries, snapshots, and frames to members. */
+unsigned replica_level(const struct replica *replica);
+void replica_adopt_level(struct replica *replica, unsigned level);
+/* False: it asks for more than this program knows, and must not be looked at; replica->failed may say that this ends here. */
+bool replica_may_take(struct replica *replica, const struct wire_message *wire);
+void replica_fail_level(struct replica *replica, unsigned level);
+/* False: that member would misread the log, or may. */
+bool replica_may_send_log(struct replica *replica, uint64_t peer);
+/* Of a hello. False: its sender and this member cannot work together. */
+bool replica_note_level(struct replica *replica, const struct wire_message *wire);
+/* What all of its members know, this one included; RAFT_LEVEL_MIN when one was not heard under the incarnation named. */
+unsigned replica_level_of_all(struct replica *replica, const struct raft_config *config);
+int replica_tend_level(struct replica *replica) __attribute__((warn_unused_result));
 
 /* snapshot_take.c */
 int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));

@@ -75,6 +75,8 @@ const char *replicator_result_name(int result)
 		return "removed from the cluster";
 	case REPLICATOR_E_DIVERGED:
 		return "diverged state";
+	case REPLICATOR_E_LEVEL:
+		return "a newer version is needed";
 	}
 	return result < 0 ? strerror(-result) : "unknown result";
 }

@@ -48,12 +48,13 @@ enum replicator_result {
 	REPLICATOR_E_TARGET = 7,      /* hand-over: the target is no other voter of the cluster */
 	REPLICATOR_E_CONFIG = 8,      /* the configuration is wrong */
 	REPLICATOR_E_DAMAGED = 9,     /* the data directory is damaged */
-	REPLICATOR_E_CLUSTER = 10,    /* the data directory belongs to another cluster or member, or a newer version */
+	REPLICATOR_E_CLUSTER = 10,    /* the data directory belongs to another cluster or member */
 	REPLICATOR_E_PENDING = 11,    /* membership: another change is not committed yet; try again */
 	REPLICATOR_E_MEMBERSHIP = 12, /* membership: impossible change (unknown or known member, the last voter …) */
 	REPLICATOR_E_STALE = 13,      /* membership: it has changed since the one that the change was meant for */
 	REPLICATOR_E_REMOVED = 14,    /* this member was removed from the cluster: stop, and do not start again */
 	REPLICATOR_E_DIVERGED = 15,   /* this member's state differs from the others': stop, keep the directory */
+	REPLICATOR_E_LEVEL = 16,      /* the data directory, or the cluster, needs a newer program than this one */
 };
 const char *replicator_result_name(int result);
 
@@ -161,13 +162,15 @@ struct replicator_status {
 	bool blank;				 /* no cluster yet: waits to be founded or to hear from a leader */
 	unsigned n_peers;
 	struct replicator_peer_status peers[RAFT_MEMBERS_MAX];
+	unsigned level;	    /* feature level of the cluster: what all of its members know */
+	unsigned level_max; /* the newest that this program knows */
 };
 
 struct replicator;
 
 /* Reads the configuration, opens and recovers member id's data directory (which must exist), binds its peer endpoint.
  * message: REPLICATOR_MESSAGE_MAX bytes; on failure says what is wrong and what to do (lines separated by newlines).
- * Returns 0; REPLICATOR_E_CONFIG, _E_DAMAGED, _E_CLUSTER, _E_DISK_FULL; or negative errno (-EINVAL: the
+ * Returns 0; REPLICATOR_E_CONFIG, _E_DAMAGED, _E_CLUSTER, _E_LEVEL, _E_DISK_FULL; or negative errno (-EINVAL: the
  * machine lacks a function or its size). The table is copied; its functions and arg must outlive the replicator. */
 int replicator_new(uint64_t id, const char *config_path, const struct replicator_machine *machine, void *arg,
 		   struct replicator **ret_replicator, char *message) __attribute__((warn_unused_result));
@@ -179,7 +182,7 @@ struct replicator *replicator_free(struct replicator *replicator);
 int replicator_fd(const struct replicator *replicator); /* readable: call replicator_process */
 
 /* Does all that is due and returns without blocking. 0, or the member must stop now: a negative errno, the disk failed (a
- * failed sync is never retried); REPLICATOR_E_REMOVED, it was removed from the cluster. */
+ * failed sync is never retried); REPLICATOR_E_REMOVED, it was removed from the cluster; _E_DIVERGED, _E_LEVEL. */
 int replicator_process(struct replicator *replicator) __attribute__((warn_unused_result));
 
 struct replicator_command {

@@ -76,6 +76,10 @@ int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message
 		replica_log(replica, 4, "snapshot-refused", "the snapshot of entry %llu from member %llu: %s",
 			    (unsigned long long)receiving->index, (unsigned long long)wire->from,
 			    storage_result_name(r));
+	if (r == STORAGE_E_VERSION) {
+		replica_fail_level(replica, 0);
+		return replica->failed;
+	}
 	receiving_end(replica);
 	return r > 0 ? 0 : r; /* the next offer begins anew */
 }

@@ -33,7 +33,8 @@ void replica_offer_snapshots(struct replica *replica, const uint64_t *peers, siz
 	raft_get_status(replica->core, &status);
 	for (size_t k = 0; k < n_peers; k++) {
 		struct replica_peer *peer = replica_find_peer(replica, peers[k]);
-		if (peer == NULL || replica->now_us < peer->offered_us + replica->options.raft.heartbeat_us)
+		if (peer == NULL || replica->now_us < peer->offered_us + replica->options.raft.heartbeat_us ||
+		    !replica_may_send_log(replica, peers[k]))
 			continue;
 		peer->offered_us = replica->now_us;
 		struct wire_message wire = replica_wire_message(replica, WIRE_SNAPSHOT_OFFER, peer->id);

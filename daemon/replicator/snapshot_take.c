@@ -110,6 +110,7 @@ static int taking_begin(struct replica *replica)
 		.index = replica->applied, .term = raft_term_at(replica->core, replica->applied), .config = bytes};
 	const struct raft_config *config = raft_config_at(replica->core, replica->applied, &begin.config_index);
 	begin.config_size = snapshot_meta_encode(replica->last_time_ms, config, bytes);
+	begin.level = config != NULL ? config->level : RAFT_LEVEL_MIN;
 	raft_assert(begin.term > 0);
 	taking->retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
 	taking->buf = malloc(REPLICA_SNAPSHOT_SLICE);

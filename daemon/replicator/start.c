@@ -33,6 +33,7 @@ int replica_open_storage(struct replica *replica, struct disk *disk, struct stor
 {
 	struct storage_options options = replica->options.storage;
 	const struct storage_heal heal = {.may_give_up = may_give_up, .arg = replica};
+	options.level_max = replica->options.level_max;
 	options.heal = replica->options.heal ? &heal : NULL;
 	return storage_open(disk, &options, &replica->storage, ret_state, ret_message);
 }
@@ -42,6 +43,8 @@ static int replica_recover_config(struct replica *replica, uint64_t index, const
 {
 	struct raft_config config;
 	int r = raft_config_decode(entry->data, entry->size, &config);
+	if (r == RAFT_CONFIG_E_VERSION || (r == RAFT_CONFIG_OK && config.level > replica->options.level_max))
+		return STORAGE_E_VERSION;
 	return r == RAFT_CONFIG_OK ? raft_recover_config(replica->core, index, &config) : STORAGE_E_CORRUPT;
 }
 
@@ -77,8 +80,11 @@ static int replica_recover_entries(struct replica *replica, const struct storage
 			r = replica_recover_run(replica, index, replica->entries, n);
 		if (r != 0) {
 			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read entry %llu of the log back: %s",
-				       (unsigned long long)index, r > 0 ? "it is damaged" : strerror(-r));
-			return r > 0 ? REPLICATOR_E_DAMAGED : r;
+				       (unsigned long long)index,
+				       r == STORAGE_E_VERSION ? "it is of a newer version; install that again"
+				       : r > 0		      ? "it is damaged"
+							      : strerror(-r));
+			return r > 0 && r != STORAGE_E_VERSION ? REPLICATOR_E_DAMAGED : replica_result_from_storage(r);
 		}
 		raft_assert(n > 0);
 		index += n;
@@ -92,8 +98,9 @@ int replica_result_from_storage(int r)
 	case STORAGE_E_CORRUPT:
 		return REPLICATOR_E_DAMAGED;
 	case STORAGE_E_WRONG_CLUSTER:
-	case STORAGE_E_VERSION:
 		return REPLICATOR_E_CLUSTER;
+	case STORAGE_E_VERSION:
+		return REPLICATOR_E_LEVEL;
 	case STORAGE_E_FULL:
 		return REPLICATOR_E_DISK_FULL;
 	default:
@@ -177,6 +184,9 @@ int replica_start(struct replica *replica, struct storage_state *state, uint64_t
 	if (r != 0)
 		return r;
 	raft_start(replica->core, now_us);
+	struct raft_status status;
+	raft_get_status(replica->core, &status);
+	replica_adopt_level(replica, status.level);
 	replica->incarnation = state->incarnation;
 	replica->aside = state->aside;
 	replica->commit = state->commit;

@@ -59,6 +59,8 @@ void replica_get_status(const struct replica *replica, struct replicator_status 
 		.snapshotting = replica->taking.snapshot != NULL,
 		.transfer_bytes = received.offset,
 		.transfer_total = replica->receiving.total,
+		.level = core.level,
+		.level_max = replica->options.level_max,
 		.blank = core.config_index == 0 && core.n_peers == 0 && !core.member,
 		.n_peers = core.n_peers,
 	};

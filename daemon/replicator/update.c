@@ -208,6 +208,8 @@ int replica_step(struct replica *replica, const struct raft_event *event, const 
 	replica->core_deadline_us = update.deadline_us;
 	if (result != RAFT_OK)
 		return result;
+	if (update.level != replica->level)
+		replica_adopt_level(replica, update.level);
 	if (update.write.needed) {
 		int r = replica_write(replica, &update, entries);
 		if (r < 0) {

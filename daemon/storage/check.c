@@ -126,7 +126,8 @@ static int walk_records(struct walk *walk, const struct file *file, bool last)
 			return r;
 		walk->offset = offset;
 		if (seen == SEEN_NEWER)
-			damage(walk, file->name, offset, "was written by a newer version");
+			damage(walk, file->name, offset,
+			       "was written by a newer version: check it with that version's raftctl");
 		else if (next < file->size)
 			damage(walk, file->name, offset, "no valid record here, though there are later ones");
 		else if (last && seen == SEEN_BROKEN)
@@ -195,7 +196,7 @@ static int walk_segment(struct walk *walk, const struct file *file, bool first, 
 		walk->has_chain = false;
 		break;
 	case FORMAT_NEWER:
-		damage(walk, file->name, 0, "was written by a newer version");
+		damage(walk, file->name, 0, "was written by a newer version: check it with that version's raftctl");
 		readable = false;
 		break;
 	}

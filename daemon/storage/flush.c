@@ -129,6 +129,7 @@ static size_t build(struct storage *storage, struct format_record *record, uint8
 				    ? storage->base_term
 				    : log_index_term(&storage->index, storage->submitted_last);
 	record->reset = storage->reset_queued;
+	record->level = storage->level;
 	raft_assert(storage->submitted_last == 0 || record->prev_term > 0);
 	format_record_seal(record, seed, buf);
 	size_t padding = (size_t)(-(storage->offset + record->length) % FORMAT_PAGE);

@@ -32,7 +32,8 @@ enum {
 	SEGMENT_AT_TERM = 96,
 	SEGMENT_AT_VOTE = 104,
 	SEGMENT_AT_COMMIT = 112,
-	SEGMENT_AT_END = 120, /* zeros up to FORMAT_HEADER_SIZE */
+	SEGMENT_AT_LEVEL = 120, /* u32; zero before version 3; keeps its place in every version to come */
+	SEGMENT_AT_END = 124,	/* zeros up to FORMAT_HEADER_SIZE */
 };
 
 /* Record header. */
@@ -51,7 +52,8 @@ enum {
 	RECORD_AT_COMMIT = 64,
 	RECORD_AT_PREV_INDEX = 72,
 	RECORD_AT_PREV_TERM = 80,
-	RECORD_AT_ENTRY_BYTES = 88, /* u32, then four zero bytes */
+	RECORD_AT_ENTRY_BYTES = 88, /* u32 */
+	RECORD_AT_LEVEL = 92,	    /* u32; zero before version 3; keeps its place in every version to come */
 };
 
 #define FLAG_RESET 1u
@@ -65,19 +67,28 @@ enum {
 };
 
 _Static_assert(SEGMENT_AT_END <= FORMAT_HEADER_SIZE, "the fields fit into the segment header");
-_Static_assert(RECORD_AT_ENTRY_BYTES + 8 == FORMAT_RECORD_HEADER_SIZE, "the fields fill the record header");
+_Static_assert(RECORD_AT_LEVEL + 4 == FORMAT_RECORD_HEADER_SIZE, "the fields fill the record header");
 _Static_assert(ENTRY_AT_TYPE + 4 == FORMAT_ENTRY_HEADER_SIZE, "the fields fill the entry header");
 
-/* Only what version 1 cannot say bears version 2: a log that never needed it stays readable for older programs. */
-static uint16_t version_of(bool reset)
+/* Only what version 1 cannot say bears a later one: a log that never needed it stays readable for older programs. */
+static uint16_t version_of(bool reset, uint32_t level)
 {
+	if (level > RAFT_LEVEL_MIN)
+		return 3;
 	return reset ? 2 : 1;
 }
 
-/* Version and flags of something intact that is not newer than we are. */
-static bool flags_are_known(uint16_t version, uint16_t flags)
+/* Level 1 needs no saying. */
+static uint32_t level_field(uint32_t level)
 {
-	return version == version_of(flags == FLAG_RESET) && (flags & ~FLAG_RESET) == 0;
+	return level > RAFT_LEVEL_MIN ? level : 0;
+}
+
+/* Version, flags and level of something intact that is not newer than we are. */
+static bool is_consistent(uint16_t version, uint16_t flags, uint32_t level)
+{
+	return (flags & ~FLAG_RESET) == 0 && level_field(level) == level &&
+	       version == version_of(flags == FLAG_RESET, level);
 }
 
 /* Segment ------------------------------------------------------------------------------------------- */
@@ -97,7 +108,8 @@ uint64_t format_segment_encode(const struct format_segment *segment, uint8_t *bu
 
 	memset(buf, 0, FORMAT_HEADER_SIZE);
 	memcpy(buf + SEGMENT_AT_MAGIC, segment_magic, sizeof(segment_magic));
-	put16(buf + SEGMENT_AT_VERSION, version_of(segment->reset));
+	put16(buf + SEGMENT_AT_VERSION, version_of(segment->reset, segment->level));
+	put32(buf + SEGMENT_AT_LEVEL, level_field(segment->level));
 	put16(buf + SEGMENT_AT_FLAGS, segment->reset ? FLAG_RESET : 0);
 	put32(buf + SEGMENT_AT_SIZE, FORMAT_HEADER_SIZE);
 	put64(buf + SEGMENT_AT_CLUSTER, segment->identity.cluster_id);
@@ -127,7 +139,8 @@ enum format_result format_segment_decode(const uint8_t *buf, size_t len, struct 
 		return FORMAT_BAD;
 	if (get16(buf + SEGMENT_AT_VERSION) > FORMAT_VERSION)
 		return FORMAT_NEWER;
-	if (!flags_are_known(get16(buf + SEGMENT_AT_VERSION), get16(buf + SEGMENT_AT_FLAGS)) ||
+	if (!is_consistent(get16(buf + SEGMENT_AT_VERSION), get16(buf + SEGMENT_AT_FLAGS),
+			   get32(buf + SEGMENT_AT_LEVEL)) ||
 	    get32(buf + SEGMENT_AT_SIZE) != FORMAT_HEADER_SIZE)
 		return FORMAT_BAD;
 	struct format_segment segment = {
@@ -144,6 +157,7 @@ enum format_result format_segment_decode(const uint8_t *buf, size_t len, struct 
 		.vote = get64(buf + SEGMENT_AT_VOTE),
 		.commit = get64(buf + SEGMENT_AT_COMMIT),
 		.reset = get16(buf + SEGMENT_AT_FLAGS) == FLAG_RESET,
+		.level = get32(buf + SEGMENT_AT_LEVEL),
 	};
 	if (segment.sequence == 0 || segment.segment_size <= FORMAT_HEADER_SIZE ||
 	    segment.segment_size > STORAGE_SEGMENT_SIZE_MAX || segment.segment_size % FORMAT_PAGE != 0)
@@ -230,7 +244,8 @@ void format_record_seal(struct format_record *record, uint64_t seed, uint8_t *bu
 	record->body_checksum = body_checksum(record, seed, buf);
 	memset(buf, 0, FORMAT_RECORD_HEADER_SIZE);
 	memcpy(buf + RECORD_AT_MAGIC, record_magic, sizeof(record_magic));
-	put16(buf + RECORD_AT_VERSION, version_of(record->reset));
+	put16(buf + RECORD_AT_VERSION, version_of(record->reset, record->level));
+	put32(buf + RECORD_AT_LEVEL, level_field(record->level));
 	put16(buf + RECORD_AT_FLAGS, record->reset ? FLAG_RESET : 0);
 	put32(buf + RECORD_AT_LENGTH, record->length);
 	put32(buf + RECORD_AT_N_ENTRIES, record->n_entries);
@@ -269,8 +284,10 @@ enum format_result format_record_decode(const uint8_t *buf, size_t len, uint64_t
 		.prev_index = get64(buf + RECORD_AT_PREV_INDEX),
 		.prev_term = get64(buf + RECORD_AT_PREV_TERM),
 		.reset = get16(buf + RECORD_AT_FLAGS) == FLAG_RESET,
+		.level = get32(buf + RECORD_AT_LEVEL),
 	};
-	if (!flags_are_known(get16(buf + RECORD_AT_VERSION), get16(buf + RECORD_AT_FLAGS)) ||
+	if (!is_consistent(get16(buf + RECORD_AT_VERSION), get16(buf + RECORD_AT_FLAGS),
+			   get32(buf + RECORD_AT_LEVEL)) ||
 	    record.length > FORMAT_RECORD_MAX || record.entry_bytes > FORMAT_RECORD_MAX - FORMAT_RECORD_HEADER_SIZE ||
 	    record.length != format_record_size(record.entry_bytes) ||
 	    record.prev_index > UINT64_MAX - record.n_entries)

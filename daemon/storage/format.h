@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORMAT_VERSION 2u	      /* the newest that is read; written only where it says more than the one before */
+#define FORMAT_VERSION 3u	      /* the newest that is read; written only where it says more than the one before */
 #define FORMAT_SECTOR 512u	      /* records begin at multiples of this: the unit that a disk writes whole */
 #define FORMAT_PAGE 4096u	      /* writes end at multiples of this: the kernel never has to read first */
 #define FORMAT_HEADER_SIZE 4096u      /* of a segment */
@@ -55,6 +55,7 @@ struct format_segment {
 	uint64_t vote;
 	uint64_t commit;
 	bool reset; /* version 2: not cut but begun anew behind base_index; whatever was before is gone */
+	uint32_t level; /* version 3: the feature level that a program must know; 0 or 1: any does */
 };
 
 struct format_record {
@@ -71,6 +72,7 @@ struct format_record {
 	uint64_t prev_index; /* the log is cut after this index; the entries follow it */
 	uint64_t prev_term;  /* of the entry at prev_index */
 	bool reset;	     /* version 2: the log begins anew behind prev_index, whatever it was before */
+	uint32_t level;	     /* version 3: as above */
 };
 
 /* Fills exactly FORMAT_HEADER_SIZE bytes; returns the checksum in them. */

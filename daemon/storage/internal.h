@@ -135,6 +135,7 @@ struct storage {
 	struct disk *disk;
 	struct storage_options options;
 	struct format_identity identity;
+	uint32_t level;	 /* feature level of what is written; 0 and 1 are the same */
 	int error;	 /* the disk's final one */
 	uint64_t now_us; /* of the last storage_process */
 	uint64_t next_ticket;
@@ -297,5 +298,11 @@ void reader_release(struct storage *storage, size_t capacity_max);
 /* recovery.c */
 int recovery_run(struct storage *storage, struct storage_state *ret_state, char *ret_message)
 	__attribute__((warn_unused_result));
+
+/* The newest feature level that the owner knows. */
+static inline uint32_t storage_level_max(const struct storage *storage)
+{
+	return storage->options.level_max != 0 ? storage->options.level_max : RAFT_LEVEL_MAX;
+}
 
 #endif

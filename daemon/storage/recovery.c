@@ -50,6 +50,25 @@ int recovery_refuse_error(struct recovery *recovery, const char *name, uint64_t 
 	return recovery_refuse(recovery, error, name, offset, "%s", strerror(-error));
 }
 
+int recovery_refuse_newer(struct recovery *recovery, const struct file *file, uint64_t offset)
+{
+	return recovery_refuse(recovery, STORAGE_E_VERSION, file->name, offset,
+			       "was written in a format that is newer than this program, raft-kv " RAFT_KV_VERSION
+			       "; install the newer version again. Nothing was changed");
+}
+
+int recovery_check_level(struct recovery *recovery, const char *name, uint64_t offset, uint32_t level)
+{
+	struct storage *storage = recovery->storage;
+	if (level > storage_level_max(storage))
+		return recovery_refuse(recovery, STORAGE_E_VERSION, name, offset,
+				       "was written at feature level %u, and this program, raft-kv " RAFT_KV_VERSION
+				       ", knows levels up to %u; install the newer version again. Nothing was changed",
+				       level, storage_level_max(storage));
+	storage_raise_level(storage, level);
+	return 0;
+}
+
 /* The directory ------------------------------------------------------------------------------------- */
 
 static bool has_suffix(const char *name, const char *suffix)
@@ -221,6 +240,7 @@ static void report(struct storage *storage, struct storage_state *state)
 	state->base_index = storage->base_index;
 	state->base_term = storage->base_term;
 	state->last_index = last;
+	state->level = storage->level;
 }
 
 int recovery_run(struct storage *storage, struct storage_state *ret_state, char *ret_message)

@@ -61,6 +61,10 @@ __attribute__((format(printf, 5, 6))) int recovery_refuse(struct recovery *recov
 							  uint64_t offset, const char *format, ...);
 int recovery_refuse_damage(struct recovery *recovery, const struct file *file, uint64_t offset, const char *what);
 int recovery_refuse_error(struct recovery *recovery, const char *name, uint64_t offset, int error);
+int recovery_refuse_newer(struct recovery *recovery, const struct file *file, uint64_t offset);
+/* Part of the log or a snapshot asks for a program that knows this level: 0 and noted, or refused. */
+int recovery_check_level(struct recovery *recovery, const char *name, uint64_t offset, uint32_t level)
+	__attribute__((warn_unused_result));
 /* What is ours in the directory, sorted. Returns 0 or negative errno; items is to be freed in both cases. */
 int recovery_list_files(struct disk *disk, struct files *files) __attribute__((warn_unused_result));
 /* Makes len bytes at offset available, fewer where the file ends. Returns 0 or an error that is described. */

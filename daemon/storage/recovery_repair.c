@@ -80,7 +80,8 @@ static int adopt_part(struct recovery *recovery, const struct file *file, bool n
 		return 0;
 	struct snapshot_verdict verdict = snapshot_verify(storage->disk, file->name, file->size, SNAPSHOT_PARTIAL);
 	const struct snapshot_header *header = &verdict.parser.header;
-	if (verdict.result != 0 || !verdict.parser.started || header->index != file->number ||
+	if (verdict.result != 0 || !verdict.parser.started || header->level > storage_level_max(storage) ||
+	    header->index != file->number ||
 	    header->cluster_id != storage->identity.cluster_id)
 		return 0;
 	*ret_kept = true;

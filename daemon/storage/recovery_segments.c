@@ -102,10 +102,11 @@ int recovery_open_segment(struct recovery *recovery, const struct file *file, co
 	case FORMAT_BAD:
 		return recovery_refuse_damage(recovery, file, 0, "the segment's header is not valid");
 	case FORMAT_NEWER:
-		return recovery_refuse(recovery, STORAGE_E_VERSION, file->name, 0,
-				       "was written by a newer version; install that version again");
+		return recovery_refuse_newer(recovery, file, 0);
 	}
-	r = check_owner(recovery, file, &segment);
+	r = recovery_check_level(recovery, file->name, 0, segment.level);
+	if (r == 0)
+		r = check_owner(recovery, file, &segment);
 	if (r == 0)
 		r = check_chain(recovery, file, before, &segment);
 	if (r == 0 && before && !segment.reset)
@@ -214,8 +215,7 @@ static int next_record(struct recovery *recovery, const struct file *file, struc
 	case FORMAT_BAD:
 		return 0;
 	case FORMAT_NEWER:
-		return recovery_refuse(recovery, STORAGE_E_VERSION, file->name, storage->offset,
-				       "was written by a newer version; install that version again");
+		return recovery_refuse_newer(recovery, file, storage->offset);
 	}
 	r = recovery_look(recovery, file, storage->offset, record.length, &buf, &len);
 	if (r != 0)
@@ -226,7 +226,7 @@ static int next_record(struct recovery *recovery, const struct file *file, struc
 	}
 	*ret_record = record;
 	*ret_buf = buf;
-	return 0;
+	return recovery_check_level(recovery, file->name, storage->offset, record.level);
 }
 
 /* A header that verifies behind the end proves that the record at the end was durable: it is damage then. */

@@ -29,6 +29,11 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 				       "belongs to cluster %016" PRIx64 ", this member to %016" PRIx64
 				       "; check the cluster's name and the data directory",
 				       header->cluster_id, storage->options.cluster_id);
+	if (verdict.result == 0) {
+		int r = recovery_check_level(recovery, file->name, 0, header->level);
+		if (r != 0)
+			return r;
+	}
 	if (verdict.result == 0 && header->index != file->number) {
 		verdict.result = STORAGE_E_CORRUPT;
 		verdict.what = "holds another snapshot";
@@ -39,6 +44,7 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 						     .term = header->term,
 						     .config_index = header->config_index,
 						     .config_size = header->config_size,
+						     .level = header->level,
 						     .payload_bytes = verdict.parser.chain.payload_bytes,
 						     .file_bytes = file->size}};
 	if (snapshots_reserve(storage) < 0)

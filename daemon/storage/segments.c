@@ -96,6 +96,7 @@ int segments_roll(struct storage *storage)
 		.vote = storage->vote,
 		.commit = storage->commit < storage->submitted_last ? storage->commit : storage->submitted_last,
 		.reset = storage->reset_queued,
+		.level = storage->level,
 	};
 	raft_assert(segment.base_index == 0 || segment.base_term > 0);
 	uint64_t checksum = format_segment_encode(&segment, header);

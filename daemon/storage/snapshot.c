@@ -5,6 +5,7 @@
 #include "daemon/storage/snapshot.h"
 
 #include "daemon/assert.h"
+#include "daemon/entry.h"
 #include "daemon/storage/bytes.h"
 
 #include <string.h>
@@ -23,7 +24,8 @@ enum {
 	HEADER_AT_INDEX = 32,
 	HEADER_AT_TERM = 40,
 	HEADER_AT_CONFIG_INDEX = 48,
-	HEADER_AT_CONFIG_SIZE = 56, /* u32, then four zero bytes */
+	HEADER_AT_CONFIG_SIZE = 56, /* u32 */
+	HEADER_AT_LEVEL = 60,	    /* u32; zero in version 1; keeps its place in every version to come */
 };
 
 /* Blocks and the footer begin alike: the checksum covers everything behind itself. */
@@ -37,7 +39,7 @@ enum {
 	FOOTER_AT_LENGTH = 32, /* of the whole file */
 };
 
-_Static_assert(HEADER_AT_CONFIG_SIZE + 8 == SNAPSHOT_HEADER_SIZE, "the fields fill the header");
+_Static_assert(HEADER_AT_LEVEL + 4 == SNAPSHOT_HEADER_SIZE, "the fields fill the header");
 _Static_assert(FOOTER_AT_LENGTH + 8 == SNAPSHOT_FOOTER_SIZE, "the fields fill the footer");
 _Static_assert(BLOCK_AT_SIZE + 4 == SNAPSHOT_BLOCK_HEADER_SIZE, "the fields fill the block's header");
 
@@ -56,6 +58,11 @@ static uint64_t part_checksum(const uint8_t *buf, size_t size, uint64_t before)
 	return XXH3_64bits_withSeed(buf + PART_AT_MAGIC, size - PART_AT_MAGIC, before);
 }
 
+static uint16_t version_of(uint32_t level)
+{
+	return level > RAFT_LEVEL_MIN ? 2 : 1;
+}
+
 /* Encoding ------------------------------------------------------------------------------------------- */
 
 size_t snapshot_encode_header(struct snapshot_chain *ret_chain, const struct snapshot_header *header, uint8_t *buf)
@@ -67,7 +74,8 @@ size_t snapshot_encode_header(struct snapshot_chain *ret_chain, const struct sna
 
 	memset(buf, 0, size);
 	memcpy(buf + HEADER_AT_MAGIC, header_magic, sizeof(header_magic));
-	put16(buf + HEADER_AT_VERSION, SNAPSHOT_VERSION);
+	put16(buf + HEADER_AT_VERSION, version_of(header->level));
+	put32(buf + HEADER_AT_LEVEL, header->level > RAFT_LEVEL_MIN ? header->level : 0);
 	put32(buf + HEADER_AT_SIZE, (uint32_t)size);
 	put64(buf + HEADER_AT_CLUSTER, header->cluster_id);
 	put64(buf + HEADER_AT_INDEX, header->index);
@@ -142,8 +150,9 @@ static enum snapshot_result parse_header(struct snapshot_parser *parser, const u
 		.term = get64(buf + HEADER_AT_TERM),
 		.config_index = get64(buf + HEADER_AT_CONFIG_INDEX),
 		.config_size = get32(buf + HEADER_AT_CONFIG_SIZE),
+		.level = get32(buf + HEADER_AT_LEVEL),
 	};
-	if (get16(buf + HEADER_AT_VERSION) != SNAPSHOT_VERSION || header.index == 0 || header.term == 0 ||
+	if (get16(buf + HEADER_AT_VERSION) != version_of(header.level) || header.level == RAFT_LEVEL_MIN || header.index == 0 || header.term == 0 ||
 	    header.config_index > header.index || header.config_size > SNAPSHOT_CONFIG_MAX ||
 	    snapshot_header_size(header.config_size) != size)
 		return SNAPSHOT_BAD;

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SNAPSHOT_VERSION 1u
+#define SNAPSHOT_VERSION 2u /* the newest that is read; written only with a level that version 1 cannot say */
 #define SNAPSHOT_HEADER_SIZE 64u /* the configuration follows */
 #define SNAPSHOT_CONFIG_MAX (32u * 1024u)
 #define SNAPSHOT_BLOCK_HEADER_SIZE 16u
@@ -31,6 +31,7 @@ struct snapshot_header {
 	uint64_t term;	/* of that entry; never 0 */
 	uint64_t config_index;
 	uint32_t config_size;
+	uint32_t level;	       /* version 2: the feature level that a program must know; 0 or 1: any does */
 	const uint8_t *config; /* opaque */
 };
 

@@ -104,6 +104,7 @@ static void durable(struct storage *storage, struct snapshot_output *output)
 						     .term = output->term,
 						     .config_index = parser->header.config_index,
 						     .config_size = parser->header.config_size,
+						     .level = parser->header.level,
 						     .payload_bytes = parser->chain.payload_bytes,
 						     .file_bytes = parser->chain.offset}};
 	snapshots_add(storage, &snapshot);
@@ -277,6 +278,7 @@ int storage_snapshot_begin(struct storage *storage, const struct storage_snapsho
 							 .term = what->term,
 							 .config_index = what->config_index,
 							 .config_size = what->config_size,
+							 .level = what->level,
 							 .config = what->config};
 	output->result = 0;
 	output->buffers[0].used =
@@ -371,6 +373,8 @@ static enum snapshot_result look_at_part(const struct storage *storage, struct s
 	if (result == SNAPSHOT_OK && (parser.header.cluster_id != storage->identity.cluster_id ||
 				      parser.header.index != output->index || parser.header.term != output->term))
 		return SNAPSHOT_BAD;
+	if (result == SNAPSHOT_OK && parser.header.level > storage_level_max(storage))
+		return SNAPSHOT_NEWER;
 	if (result == SNAPSHOT_OK)
 		output->parser = parser;
 	*ret_size = found.size;

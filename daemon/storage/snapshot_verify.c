@@ -35,7 +35,8 @@ struct snapshot_verdict snapshot_verify(struct disk *disk, const char *name, uin
 		verdict.what = strerror(-r);
 	} else if (r == SNAPSHOT_NEWER) {
 		verdict.result = STORAGE_E_VERSION;
-		verdict.what = "was written by a newer version; install that version again";
+		verdict.what = "was written in a format that is newer than this program, raft-kv " RAFT_KV_VERSION
+			       "; install the newer version again. Nothing was changed";
 	} else if (extent == SNAPSHOT_PARTIAL) {
 		return verdict;
 	} else if (r != SNAPSHOT_OK) {

@@ -19,6 +19,7 @@ struct storage_snapshot_info {
 	uint64_t term;	/* of that entry */
 	uint64_t config_index;
 	uint32_t config_size;
+	uint32_t level; /* the feature level that a program must know; 0 or 1: any does */
 	uint64_t payload_bytes;
 	uint64_t file_bytes;
 };
@@ -50,6 +51,7 @@ struct storage_snapshot_begin {
 	uint64_t config_index;
 	const uint8_t *config; /* at most SNAPSHOT_CONFIG_MAX (snapshot.h) bytes; copied */
 	uint32_t config_size;
+	uint32_t level; /* of the state in it */
 };
 
 /* Returns 0; STORAGE_E_BUSY while another one is written or cleaned up, or this one is received; -EINVAL if it is not newer than the newest;

@@ -122,6 +122,13 @@ struct storage *storage_free(struct storage *storage)
 
 /* Queuing ------------------------------------------------------------------------------------------- */
 
+void storage_raise_level(struct storage *storage, uint32_t level)
+{
+	raft_assert(level <= storage_level_max(storage));
+	if (level > storage->level)
+		storage->level = level;
+}
+
 struct append {
 	uint64_t cut; /* the log is cut behind this index; the entries follow */
 	size_t data_bytes;

@@ -43,6 +43,7 @@ struct storage_options {
 	uint64_t incarnation;		 /* given to a blank directory; random; 0 is not allowed */
 	uint32_t segment_size;		 /* bytes; multiple of 4096; only for segments made from now on */
 	uint64_t cache_bytes_max;	 /* data of entries kept in memory although they are durable */
+	uint32_t level_max;		 /* newest feature level that the owner knows; 0: RAFT_LEVEL_MAX */
 	bool read_only;			 /* inspect a stopped member: repairs nothing, prepares nothing */
 	const struct storage_heal *heal; /* NULL: damage is refused, and nothing is changed */
 };
@@ -78,6 +79,7 @@ struct storage_state {
 
 	char healed[512]; /* damage that was set aside: file, offset, what was done; or empty */
 	bool gave_up;	  /* … and that was everything */
+	uint32_t level;	  /* highest feature level in log and snapshots: what the directory asks of a program */
 	bool aside; /* the directory holds files that were set aside, now or earlier: it is not what a new one is */
 };
 
@@ -93,6 +95,10 @@ int storage_open(struct disk *disk, const struct storage_options *options, struc
 /* Waits for writes under way and closes; what was queued and not yet submitted is dropped (nobody was
  * promised it). NULL is fine. Returns NULL. */
 struct storage *storage_free(struct storage *storage);
+
+/* What is queued from now on, and what waits, asks for a program that knows this feature level; an older one that finds it
+ * says so and changes nothing. Never goes back. */
+void storage_raise_level(struct storage *storage, uint32_t level);
 
 /* Queues one write: hard state, commit hint and, if n_entries > 0, the entries first_index … (replacing any
  * suffix from first_index on). With n_entries == 0 and truncate_from > 0 the suffix from there on is removed.

@@ -300,6 +300,7 @@ int cluster_start(struct replica_cluster *cluster, unsigned id)
 	*transport = (struct queue_transport){.base = {&queue_ops}, .node = node};
 	options.seed = ++cluster->starts * 7919 + id;
 	options.raft.id = id;
+	options.level_max = node->level_max;
 	options.storage.member_id = id;
 	options.storage.incarnation = cluster->starts * 1000 + id;
 	node->hash = node->n_applied = 0;

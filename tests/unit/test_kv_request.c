@@ -477,6 +477,18 @@ static void reply_body_round_trips_and_refuses_the_rest(void **state)
 	assert_false(try_copy(try_reply, body, sizeof(body)));
 }
 
+static void versions_are_numbers_that_can_be_compared(void **state)
+{
+	(void)state;
+	assert_true(kv_version_number("0.2.0") == 0x000000020000);
+	assert_true(kv_version_number("1.10.65535") == 0x0001000affff);
+	assert_true(kv_version_number("0.2.0~rc1") == kv_version_number("0.2.0"));
+	assert_true(kv_version_number("0.10.0") > kv_version_number("0.9.9"));
+	static const char *const none[] = {"", "1", "1.", "1.2", "1.2.", ".1.2", "1..2", "1.2.65536", "1.2.x", "1,2,3", "123456.1.1"};
+	for (size_t k = 0; k < sizeof(none) / sizeof(none[0]); k++)
+		assert_true(kv_version_number(none[k]) == 0);
+}
+
 static void status_of_older_and_newer_members_is_understood(void **state)
 {
 	uint8_t data[KV_STATUS_SIZE + 16] = {0};
@@ -488,6 +500,7 @@ static void status_of_older_and_newer_members_is_understood(void **state)
 	status.rss_bytes = 0x0102030405060708;
 	status.elections = 9;
 	status.mark_hash = 5;
+	status.version = 6;
 	kv_status_encode(data, &status);
 	assert_int_equal(data[0], 3);
 	assert_int_equal(data[11 * 8], 8); /* rss_bytes is the twelfth, little-endian */
@@ -497,7 +510,7 @@ static void status_of_older_and_newer_members_is_understood(void **state)
 	assert_true(kv_status_decode(data, sizeof(data), &decoded)); /* newer: more numbers */
 	assert_memory_equal(&decoded, &status, sizeof(status));
 	assert_true(kv_status_decode(data, KV_STATUS_SIZE - 8, &decoded)); /* older: fewer */
-	assert_true(decoded.mark_hash == 0);
+	assert_true(decoded.version == 0);
 	assert_true(decoded.rss_bytes == status.rss_bytes);
 	assert_false(kv_status_decode(data, 0, &decoded));
 	for (size_t size = 1; size < sizeof(data); size++)
@@ -620,6 +633,7 @@ int main(void)
 		cmocka_unit_test(dump_body_round_trips_and_refuses_the_rest),
 		cmocka_unit_test(log_and_transfer_bodies_round_trip),
 		cmocka_unit_test(reply_body_round_trips_and_refuses_the_rest),
+		cmocka_unit_test(versions_are_numbers_that_can_be_compared),
 		cmocka_unit_test(status_of_older_and_newer_members_is_understood),
 		cmocka_unit_test(dump_page_round_trips_and_refuses_the_rest),
 		cmocka_unit_test(log_page_round_trips_and_refuses_the_rest),

@@ -16,6 +16,7 @@ static struct raft_config config_of(const char *roles)
 
 	/* One letter a member from id 1 on: V, L, J, or - for none. */
 	memset(&config, 0, sizeof(config));
+	config.level = RAFT_LEVEL_MIN;
 	for (uint64_t id = 1; roles[id - 1]; id++) {
 		struct raft_config_member member;
 
@@ -45,7 +46,7 @@ static void test_bytes_are_as_documented(void **state) /* daemon/raft/README.md 
 {
 	static const uint8_t golden[] = {1, 1, 0, 0, 7, 0, 0, 0, 0, 0,	 0,   0,   8,	7,  6,
 					 5, 4, 3, 2, 1, 3, 3, 2, 0, 'a', 'b', 'c', 'x', 'y'};
-	struct raft_config config = {.n_members = 1};
+	struct raft_config config = {.level = RAFT_LEVEL_MIN, .n_members = 1};
 	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
 
 	(void)state;
@@ -58,6 +59,48 @@ static void test_bytes_are_as_documented(void **state) /* daemon/raft/README.md 
 	assert_int_equal(raft_config_encode(&config, bytes), sizeof(golden));
 	bytes[20] = RAFT_MEMBER_JOINING;
 	assert_memory_equal(bytes, golden, sizeof(golden));
+	config.level = 3; /* version 2, and the level in the third byte; nothing else */
+	assert_int_equal(raft_config_encode(&config, bytes), sizeof(golden));
+	assert_memory_equal(bytes, "\x02\x01\x03\x00", 4);
+	bytes[20] = RAFT_MEMBER_JOINING;
+	assert_memory_equal(bytes + 4, golden + 4, sizeof(golden) - 4);
+}
+
+static void test_level_never_goes_back(void **state)
+{
+	struct raft_config a = config_of("VVV");
+	struct raft_config b = a;
+
+	(void)state;
+	b.level = 2;
+	assert_null(raft_config_step_problem(&a, &b));
+	assert_string_equal(raft_config_step_problem(&b, &a), "the feature level never goes back");
+	b.level = 0;
+	assert_non_null(raft_config_problem(&b));
+	b.level = RAFT_LEVEL_LIMIT + 1;
+	assert_non_null(raft_config_problem(&b));
+}
+
+/* Whatever the version of the rest: who cannot read it can still say which level it needs. */
+static void test_level_is_read_without_the_rest(void **state)
+{
+	struct raft_config config = config_of("VLJ");
+	struct raft_config back;
+	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
+	size_t len;
+
+	(void)state;
+	len = raft_config_encode(&config, bytes);
+	assert_int_equal(raft_config_level(bytes, len), 1);
+	config.level = 7;
+	len = raft_config_encode(&config, bytes);
+	assert_int_equal(raft_config_level(bytes, len), 7);
+	assert_int_equal(raft_config_decode(bytes, len, &back), RAFT_CONFIG_OK);
+	assert_int_equal(back.level, 7);
+	bytes[0] = 3;
+	assert_int_equal(raft_config_decode(bytes, len, &back), RAFT_CONFIG_E_VERSION);
+	assert_int_equal(raft_config_level(bytes, len), 7);
+	assert_int_equal(raft_config_level(bytes, 3), 0);
 }
 
 static void test_round_trip_at_full_size(void **state)
@@ -116,7 +159,7 @@ static void test_no_bytes_do_harm(void **state)
 			bytes[at] = was;
 		}
 	}
-	bytes[0] = 2;
+	bytes[0] = 3;
 	assert_int_equal(decode_copy(bytes, len, &back), RAFT_CONFIG_E_VERSION);
 	bytes[0] = 0;
 	assert_int_equal(decode_copy(bytes, len, &back), RAFT_CONFIG_E_FORMAT);
@@ -193,6 +236,8 @@ static void test_members_are_kept_in_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_level_never_goes_back),
+		cmocka_unit_test(test_level_is_read_without_the_rest),
 		cmocka_unit_test(test_bytes_are_as_documented), cmocka_unit_test(test_round_trip_at_full_size),
 		cmocka_unit_test(test_no_bytes_do_harm),	cmocka_unit_test(test_what_is_valid),
 		cmocka_unit_test(test_one_voter_at_a_time),	cmocka_unit_test(test_members_are_kept_in_order),

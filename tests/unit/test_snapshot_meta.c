@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-static const struct raft_config config = {.n_members = 1,
+static const struct raft_config config = {.level = 2,
+					  .n_members = 1,
 					  .members = {{.id = 3, .role = RAFT_MEMBER_VOTER, .peer_endpoint = "p"}}};
 
 static void time_and_configuration_are_read_back(void **state)

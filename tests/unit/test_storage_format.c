@@ -306,7 +306,7 @@ static void newer_versions_are_recognised_when_intact(void **state)
 	uint8_t buf[FORMAT_HEADER_SIZE];
 	struct format_record record;
 	uint64_t seed = make_record(buf, &record);
-	buf[4] = 3;
+	buf[4] = 4;
 	assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_BAD);
 	reseal(buf, seed);
 	assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_NEWER);
@@ -314,10 +314,41 @@ static void newer_versions_are_recognised_when_intact(void **state)
 	struct format_segment segment;
 	uint64_t checksum;
 	(void)format_segment_encode(&a_segment, buf);
-	buf[8] = 3;
+	buf[8] = 4;
 	put64(buf + 16, 0);
 	put64(buf + 16, XXH3_64bits(buf, sizeof(buf)));
 	assert_int_equal(format_segment_decode(buf, sizeof(buf), &segment, &checksum), FORMAT_NEWER);
+}
+
+/* Level 1 is what version 1 and 2 say without a word; a higher one takes version 3, with and without a reset. */
+static void levels_take_version_3_and_only_they(void **state)
+{
+	(void)state;
+	for (uint32_t level = 0; level < 4; level++) {
+		uint8_t buf[FORMAT_HEADER_SIZE];
+		uint16_t version = level > 1 ? 3 : 1;
+		struct format_record record;
+		uint64_t seed = make_record(buf, &record);
+		record.level = level;
+		format_record_seal(&record, seed, buf);
+		assert_int_equal(buf[4], version);
+		assert_int_equal(buf[92], level > 1 ? level : 0);
+		assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_OK);
+		assert_int_equal(record.level, level > 1 ? level : 0);
+		assert_false(record.reset);
+		buf[92] = 1; /* would be written in another way */
+		reseal(buf, seed);
+		assert_int_equal(format_record_decode(buf, FORMAT_SECTOR, seed, &record), FORMAT_BAD);
+
+		struct format_segment segment = a_segment;
+		uint64_t checksum;
+		segment.level = level;
+		(void)format_segment_encode(&segment, buf);
+		assert_int_equal(buf[8], version);
+		assert_int_equal(buf[120], level > 1 ? level : 0);
+		assert_int_equal(format_segment_decode(buf, sizeof(buf), &segment, &checksum), FORMAT_OK);
+		assert_int_equal(segment.level, level > 1 ? level : 0);
+	}
 }
 
 static void entry_decoder_survives_any_bytes(void **state)
@@ -354,6 +385,7 @@ int main(void)
 		cmocka_unit_test(entries_must_fill_the_record_exactly),
 		cmocka_unit_test(unknown_flags_are_refused),
 		cmocka_unit_test(newer_versions_are_recognised_when_intact),
+		cmocka_unit_test(levels_take_version_3_and_only_they),
 		cmocka_unit_test(entry_decoder_survives_any_bytes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,51 @@ static void reading_only_changes_nothing(void **state)
 	memory_disk_free(blank);
 }
 
+/* A program that knows less says both levels and what to do, and changes nothing; one that knows them goes on. */
+static void level_above_the_own_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(queue(f, 3, 1, 100), 0);
+	drain(f);
+	f->options.level_max = 1;
+	assert_int_equal(open_again(f), 0); /* nothing asks for more yet */
+	f->options.level_max = 3;
+	assert_int_equal(open_again(f), 0);
+	assert_int_equal(f->found.level, 0);
+	storage_raise_level(f->storage, 3);
+	storage_raise_level(f->storage, 2); /* never back */
+	assert_int_equal(queue(f, 3, 1, 100), 0);
+	drain(f);
+	f->storage = storage_free(f->storage);
+	uint64_t operations = memory_disk_operations(f->disk);
+	f->options.level_max = 2;
+	assert_int_equal(open_log(f), STORAGE_E_VERSION);
+	assert_non_null(strstr(f->message, "segment-0000000000000001 offset "));
+	assert_non_null(strstr(f->message, "was written at feature level 3, and this program, raft-kv "));
+	assert_non_null(strstr(f->message, "knows levels up to 2; install the newer version again"));
+	assert_int_equal(memory_disk_operations(f->disk), operations);
+	f->options.level_max = 3;
+	assert_int_equal(open_log(f), 0);
+	assert_int_equal(f->found.level, 3);
+}
+
+/* Wherever the log begins after a compaction: each segment says it again. */
+static void level_is_in_every_segment(void **state)
+{
+	struct fixture *f = *state;
+	f->options.level_max = 3;
+	storage_raise_level(f->storage, 2);
+	fill_segments(f, 3);
+	f->storage = storage_free(f->storage);
+	for (unsigned k = 1; k <= 3; k++) {
+		char name[64];
+		(void)snprintf(name, sizeof(name), "segment-%016x", k);
+		const uint8_t *bytes = memory_disk_contents(f->disk, name, NULL);
+		assert_int_equal(bytes[8], k == 1 ? 1 : 3); /* the first was there before */
+		assert_int_equal(bytes[4096 + 4], 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +174,8 @@ int main(void)
 		TEST(lost_end_of_an_earlier_segment_is_damage),
 		TEST(record_that_does_not_follow_is_damage),
 		TEST(reading_only_changes_nothing),
+		TEST(level_above_the_own_is_refused),
+		TEST(level_is_in_every_segment),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,10 +226,28 @@ static void newer_version_is_recognised_when_intact(void **state)
 	uint8_t buf[1024];
 	uint64_t offset = 0;
 	size_t size = make_file(buf);
-	buf[8] = 2;
+	buf[8] = 3;
 	assert_int_equal(parse(buf, size, &offset), SNAPSHOT_BAD);
 	put64(buf + 16, header_checksum(buf, 72));
 	assert_int_equal(parse(buf, size, &offset), SNAPSHOT_NEWER);
+}
+
+/* Level 1 is what version 1 says without a word. */
+static void level_takes_version_2_and_only_it(void **state)
+{
+	(void)state;
+	for (uint32_t level = 0; level < 4; level++) {
+		uint8_t buf[1024];
+		struct snapshot_header header = {.cluster_id = 1, .index = 2, .term = 1, .level = level};
+		struct snapshot_chain chain;
+		struct snapshot_parser parser = {.done = false};
+		struct snapshot_found found;
+		size_t size = snapshot_encode_header(&chain, &header, buf);
+		assert_int_equal(buf[8], level > 1 ? 2 : 1);
+		assert_int_equal(buf[60], level > 1 ? level : 0);
+		assert_int_equal(snapshot_parse(&parser, buf, size, &found), SNAPSHOT_OK);
+		assert_int_equal(parser.header.level, level > 1 ? level : 0);
+	}
 }
 
 int main(void)
@@ -242,6 +260,7 @@ int main(void)
 		cmocka_unit_test(impossible_fields_are_refused),
 		cmocka_unit_test(blocks_of_impossible_size_are_refused),
 		cmocka_unit_test(newer_version_is_recognised_when_intact),
+		cmocka_unit_test(level_takes_version_2_and_only_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

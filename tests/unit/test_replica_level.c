@@ -1,0 +1,235 @@
+/*
+ * The feature level of whole members of different versions: what raises it, what keeps it down, who is refused.
+ */
+#include "tests/unit/replica_cluster.h"
+
+static unsigned level(struct replica_cluster *cluster, unsigned id)
+{
+	return cluster_status(cluster, id).level;
+}
+
+static void check_level(struct replica_cluster *cluster, unsigned expected)
+{
+	for (unsigned id = 1; id <= cluster->n; id++)
+		if (cluster_node(cluster, id)->replica != NULL)
+			assert_int_equal(level(cluster, id), expected);
+}
+
+static struct replica_cluster *start_at(unsigned n, unsigned level_max)
+{
+	struct replica_cluster *cluster = cluster_new(n);
+	for (unsigned id = 1; id <= n; id++)
+		cluster_node(cluster, id)->level_max = level_max;
+	cluster_start_all(cluster);
+	assert_true(cluster_elect(cluster) != 0);
+	cluster_run_ms(cluster, 2000);
+	return cluster;
+}
+
+/* Its process ends, and another program takes over its directory. */
+static int replace(struct replica_cluster *cluster, unsigned id, unsigned level_max)
+{
+	cluster_kill(cluster, id);
+	cluster_node(cluster, id)->level_max = level_max;
+	return cluster_start(cluster, id);
+}
+
+static void settle(struct replica_cluster *cluster)
+{
+	cluster_run_ms(cluster, 4000);
+	assert_true(cluster_leader(cluster) != 0);
+}
+
+static void new_cluster_is_founded_at_the_level_of_the_oldest(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 3);
+	check_level(cluster, 3);
+	assert_true(cluster_journal_has(cluster, 2, "feature-level the cluster is at feature level 3"));
+	cluster_free(cluster);
+
+	cluster = cluster_new(3);
+	for (unsigned id = 1; id <= 3; id++)
+		cluster_node(cluster, id)->level_max = id == 2 ? 2 : 3;
+	cluster_start_all(cluster);
+	settle(cluster);
+	check_level(cluster, 2);
+	cluster_free(cluster);
+}
+
+static void level_rises_when_the_last_member_is_replaced(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 1);
+	cluster_write(cluster, cluster_leader(cluster), 10, 10);
+	for (unsigned id = 1; id <= 3; id++) {
+		check_level(cluster, 1);
+		assert_int_equal(replace(cluster, id, 2), 0);
+		settle(cluster);
+		cluster_write(cluster, cluster_leader(cluster), 3, 10);
+	}
+	check_level(cluster, 2);
+	assert_true(cluster_journal_has(cluster, cluster_leader(cluster), "raises-feature-level"));
+	cluster_free(cluster);
+}
+
+/* The one that does not answer may be the one that knows the least. */
+static void member_that_is_down_keeps_the_level_down(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 1);
+	assert_int_equal(replace(cluster, 1, 2), 0);
+	assert_int_equal(replace(cluster, 2, 2), 0);
+	cluster_kill(cluster, 3);
+	settle(cluster);
+	check_level(cluster, 1);
+	cluster_node(cluster, 3)->level_max = 2;
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	settle(cluster);
+	check_level(cluster, 2);
+	cluster_free(cluster);
+}
+
+static void going_back_works_before_the_level_rose_and_is_refused_after(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 1);
+	assert_int_equal(replace(cluster, 1, 2), 0);
+	assert_int_equal(replace(cluster, 2, 2), 0);
+	settle(cluster);
+	assert_int_equal(replace(cluster, 1, 1), 0);
+	assert_int_equal(replace(cluster, 3, 2), 0);
+	settle(cluster);
+	check_level(cluster, 1);
+	assert_int_equal(replace(cluster, 1, 2), 0);
+	settle(cluster);
+	check_level(cluster, 2);
+	cluster_write(cluster, cluster_leader(cluster), 3, 10);
+	assert_int_equal(replace(cluster, 1, 1), REPLICATOR_E_LEVEL);
+	assert_non_null(strstr(cluster_node(cluster, 1)->message, "feature level 2"));
+	assert_non_null(strstr(cluster_node(cluster, 1)->message, "knows levels up to 1"));
+	cluster_node(cluster, 1)->level_max = 2;
+	assert_int_equal(cluster_start(cluster, 1), 0); /* and it lost nothing by the attempt */
+	settle(cluster);
+	check_level(cluster, 2);
+	cluster_free(cluster);
+}
+
+/* It had stored nothing of the new level when it went back: its disk does not refuse, the others tell it. */
+static void member_that_went_back_while_cut_off_stops(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 1);
+	for (unsigned id = 1; id <= 3; id++)
+		assert_int_equal(replace(cluster, id, 2), 0);
+	cluster_node(cluster, 3)->cut = true; /* before it heard of it */
+	cluster_run_ms(cluster, 1);
+	if (level(cluster, 3) == 1) {
+		assert_int_equal(replace(cluster, 3, 1), 0);
+		cluster_node(cluster, 3)->cut = false;
+		cluster_run_ms(cluster, 5000);
+		if (level(cluster, 1) == 2) {
+			assert_int_equal(cluster_node(cluster, 3)->result, REPLICATOR_E_LEVEL);
+			assert_true(cluster_journal_has(cluster, 3, "too-old"));
+		}
+	}
+	cluster_free(cluster);
+}
+
+static void learners_count(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = cluster_new(4);
+	for (unsigned id = 1; id <= 4; id++) {
+		cluster_node(cluster, id)->level_max = 1;
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
+	}
+	cluster_start_all(cluster);
+	cluster_run_ms(cluster, 2000);
+	unsigned leader = cluster_leader(cluster);
+	uint64_t index;
+	const struct replicator_change add = {
+		.type = REPLICATOR_ADD, .id = 4, .stay_learner = true, .peer = "test:4", .client = ""};
+	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &add, cluster->now_us, 0, &index), 0);
+	cluster_run_ms(cluster, 2000);
+	for (unsigned id = 1; id <= 3; id++)
+		assert_int_equal(replace(cluster, id, 2), 0);
+	settle(cluster);
+	check_level(cluster, 1);
+	assert_int_equal(replace(cluster, 4, 2), 0);
+	settle(cluster);
+	check_level(cluster, 2);
+	cluster_free(cluster);
+}
+
+/* It is added by its id, and nobody knows yet which program runs there. */
+static void new_member_that_is_too_old_is_told_so_and_gets_nothing(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = cluster_new(4);
+	for (unsigned id = 1; id <= 4; id++) {
+		cluster_node(cluster, id)->level_max = id == 4 ? 1 : 2;
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
+	}
+	cluster_start_all(cluster);
+	cluster_run_ms(cluster, 2000);
+	unsigned leader = cluster_leader(cluster);
+	uint64_t index;
+	const struct replicator_change add = {.type = REPLICATOR_ADD, .id = 4, .peer = "test:4", .client = ""};
+	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &add, cluster->now_us, 0, &index), 0);
+	cluster_run_ms(cluster, 2000);
+	assert_int_equal(cluster_node(cluster, 4)->result, REPLICATOR_E_LEVEL);
+	assert_true(cluster_journal_has(cluster, 4, "the cluster is at feature level 2"));
+	assert_true(cluster_journal_has(cluster, leader, "member-too-old"));
+	cluster_kill(cluster, 4);
+	cluster_node(cluster, 4)->level_max = 2;
+	assert_int_equal(cluster_start(cluster, 4), 0);
+	cluster_run_ms(cluster, 3000);
+	cluster_write(cluster, leader, 1, 10);
+	check_level(cluster, 2);
+	assert_true(cluster_node(cluster, 4)->hash == cluster_node(cluster, leader)->hash);
+	cluster_free(cluster);
+}
+
+/* Nothing but a snapshot tells a wiped member, and a start behind a snapshot. */
+static void snapshots_carry_the_level(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = start_at(3, 2);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned k = 0; k < 6; k++)
+			cluster_write(cluster, cluster_leader(cluster), 50, 1000);
+		for (unsigned id = 1; id <= 3; id++)
+			assert_int_equal(replica_snapshot(cluster_node(cluster, id)->replica), 0);
+		cluster_run_ms(cluster, 2000);
+	}
+	assert_true(cluster_status(cluster, 1).first_index > 2);
+	assert_int_equal(replace(cluster, 1, 2), 0);
+	assert_int_equal(level(cluster, 1), 2);
+	settle(cluster);
+	cluster_kill(cluster, 2);
+	struct node *node = cluster_node(cluster, 2);
+	memory_disk_free(node->disk);
+	node->disk = memory_disk_new();
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	settle(cluster);
+	assert_true(cluster_status(cluster, 2).installed > 0);
+	check_level(cluster, 2);
+	assert_int_equal(replace(cluster, 2, 1), REPLICATOR_E_LEVEL);
+	cluster_free(cluster);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(new_cluster_is_founded_at_the_level_of_the_oldest),
+		cmocka_unit_test(level_rises_when_the_last_member_is_replaced),
+		cmocka_unit_test(member_that_is_down_keeps_the_level_down),
+		cmocka_unit_test(going_back_works_before_the_level_rose_and_is_refused_after),
+		cmocka_unit_test(member_that_went_back_while_cut_off_stops),
+		cmocka_unit_test(learners_count),
+		cmocka_unit_test(new_member_that_is_too_old_is_told_so_and_gets_nothing),
+		cmocka_unit_test(snapshots_carry_the_level),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
