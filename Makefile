@@ -151,7 +151,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench check-layering tidy format clean
+.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench bench-large check-layering tidy format clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
@@ -160,6 +160,7 @@ help:
 	@echo 'make unit | sim | e2e       one kind of test'
 	@echo 'make mutants [MUTANT=…]     deliberate bugs, which the simulator must find; make coverage: what it reaches'
 	@echo 'make bench [PEER=etcd]      measure; JSON goes to $(BUILD)/bench.json'
+	@echo 'make bench-large            a million keys: memory, disk, snapshots, an empty member, a restart'
 	@echo 'make SAN=address,undefined  with sanitizers (also SAN=thread); objects in $(BUILD)/san-…'
 	@echo 'make deb | rpm               packages, in $(BUILD)/deb and $(BUILD)/rpm'
 	@echo 'make install DESTDIR=… PREFIX=/usr/local SYSCONFDIR=/etc LIBDIR=… UNITDIR=…'
@@ -205,6 +206,10 @@ e2e: all
 
 bench: all
 	python3 tests/bench/bench.py --bin $(OUT) --json $(BUILD)/bench.json $(if $(PEER),--peer $(PEER))
+
+# A million keys: memory, disk, snapshots under load, an empty member, a restart.
+bench-large: all
+	python3 tests/bench/large.py --bin $(OUT) --json $(BUILD)/bench-large.json
 
 check-layering: $(LIBS)
 	@tests/check-layering $(OUT)
