@@ -480,8 +480,10 @@ void sim_member_start(struct sim *sim, unsigned number)
 		return;
 	}
 	struct replicator_status status;
-	if (sim_platter_set_aside(member->disk_files))
+	if (sim_platter_set_aside(member->disk_files)) {
+		sim->counts.set_aside++;
 		sim_durable_restart(sim, number);
+	}
 	replica_get_status(member->replica, &status);
 	member->incarnation = status.incarnation;
 	member->up = true;

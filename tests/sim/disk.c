@@ -33,9 +33,10 @@ void sim_platter_crash(struct disk *base, enum sim_crash how)
 	for (unsigned lane = 0; lane < DISK_LANES; lane++)
 		interrupt_lane(disk, lane, how);
 	memset(disk->jobs, 0, sizeof disk->jobs);
-	if (how == SIM_POWER_CUT)
+	if (how == SIM_POWER_CUT) {
 		platter_cut_power(&disk->platter, random);
-	else if (sim_random_below(random, 4) == 0)
+		sim_disk_note_names_kept(disk);
+	} else if (sim_random_below(random, 4) == 0)
 		platter_evict(&disk->platter, random);
 	sim_disk_heal_newest_record(disk);
 	sim_durable_restart(disk->sim, disk->member);

@@ -71,6 +71,7 @@ static inline bool sim_disk_is_aside(const char *name)
 int sim_disk_execute(struct sim_disk *disk, const struct disk_job *job);
 void sim_disk_interrupt(struct sim_disk *disk, const struct disk_job *job, enum sim_crash how);
 void sim_disk_sync_names(struct sim_disk *disk);
+void sim_disk_note_names_kept(struct sim_disk *disk); /* after a power cut */
 
 /* disk_damage.c */
 void sim_disk_note_record(struct sim_disk *disk, const struct disk_job *job); /* the newest one of the log */

@@ -8,16 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. */
-static void note_set_aside(struct sim_disk *disk)
+static bool has_segment(const struct platter *platter, bool aside)
 {
-	const struct platter *platter = &disk->platter;
+	for (size_t k = 0; k < platter->n_files; k++)
+		if (sim_disk_is_segment(platter->files[k]->name) && sim_disk_is_aside(platter->files[k]->name) == aside)
+			return true;
+	return false;
+}
+
+/* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. */
+static void note_aside(struct sim_disk *disk)
+{
 	struct sim_member *member = &disk->sim->members[disk->member];
 	disk->set_aside = member->incarnation != 0;
-	for (size_t k = 0; k < platter->n_files; k++)
-		if (sim_disk_is_segment(platter->files[k]->name) && !sim_disk_is_aside(platter->files[k]->name))
-			return;
-	sim_durable_wipe(disk->sim, disk->member); /* again for what a death in the middle of it has left */
+	if (has_segment(&disk->platter, false))
+		return;
+	sim_durable_wipe(disk->sim, disk->member); /* again for the snapshots that follow */
 	if (member->incarnation == 0)
 		return;
 	sim_note(disk->sim, "%u gives its directory up", disk->member + 1);
@@ -27,6 +33,20 @@ static void note_set_aside(struct sim_disk *disk)
 	member->expendable = false;
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
+}
+
+/* Names may have reached the platter although the sync of the directory never returned. */
+void sim_disk_note_names_kept(struct sim_disk *disk)
+{
+	if (has_segment(&disk->platter, true) && disk->sim->members[disk->member].incarnation != 0)
+		note_aside(disk);
+}
+
+static void check_aside(const struct sim_disk *disk, const struct platter_change *change)
+{
+	if (sim_disk_is_segment(change->old_name) && !disk->damaged)
+		sim_fail(disk->sim, "member %u sets %s aside, and nothing is damaged", disk->member + 1,
+			 change->old_name);
 }
 
 /* The hooks of the check that nothing is promised before it is durable know files by their durable names. */
@@ -39,10 +59,14 @@ void sim_disk_sync_names(struct sim_disk *disk)
 	platter->n_changes = platter->changes_capacity = 0;
 	platter_sync_directory(platter);
 	for (size_t k = 0; k < n; k++) {
-		if (sim_disk_is_aside(changes[k].new_name))
-			note_set_aside(disk);
-		else if (!sim_disk_is_aside(changes[k].old_name))
-			sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
+		if (sim_disk_is_aside(changes[k].old_name))
+			continue;
+		if (sim_disk_is_aside(changes[k].new_name)) {
+			check_aside(disk, &changes[k]);
+			note_aside(disk);
+			continue;
+		}
+		sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
 	}
 	free(changes);
 }

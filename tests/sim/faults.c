@@ -214,6 +214,14 @@ static int fault_crash_within(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+static void die_in_recovery(struct sim *sim, unsigned member, uint64_t number, uint64_t down_us)
+{
+	sim->members[member].doom = (struct sim_doom){.in_recovery = true,
+						      .how = number % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
+						      .operations_left = number / 4 % 6,
+						      .down_us = down_us};
+}
+
 /* Dies now, and again at one of the first operations of its next start. */
 static int fault_crash_in_recovery(struct sim *sim, const struct sim_fault *fault)
 {
@@ -221,10 +229,7 @@ static int fault_crash_in_recovery(struct sim *sim, const struct sim_fault *faul
 	if (!sim->members[member].up)
 		return 0;
 	(void)crash(sim, member, fault->b % 4 < 2 ? SIM_KILL : SIM_POWER_CUT, down_time(fault->c));
-	sim->members[member].doom = (struct sim_doom){.in_recovery = true,
-						      .how = fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
-						      .operations_left = fault->b / 4 % 6,
-						      .down_us = down_time(~fault->c)};
+	die_in_recovery(sim, member, fault->b, down_time(~fault->c));
 	return 1;
 }
 
@@ -474,8 +479,11 @@ static int fault_bit_rot(struct sim *sim, const struct sim_fault *fault)
 	sim->members[member].expendable = true;
 	for (uint64_t n = 1 + fault->c % 16; n > 0; n--)
 		any |= sim_platter_rot(sim->members[member].disk_files, &random);
-	if (any && fault->b / 2 % 2 == 0)
-		(void)crash(sim, member, SIM_KILL, down_time(fault->a)); /* it reads everything when it starts */
+	if (!any || fault->b / 2 % 2 != 0 || !sim->members[member].up)
+		return any;
+	(void)crash(sim, member, SIM_KILL, down_time(fault->a)); /* it reads everything when it starts … */
+	if (fault->b / 4 % 4 == 0)
+		die_in_recovery(sim, member, fault->b / 16, down_time(fault->c)); /* … and may die while it heals */
 	return any;
 }
 

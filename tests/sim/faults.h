@@ -21,7 +21,8 @@
 	X(names_interrupted) /* files being made, renamed or removed at a crash */                                     \
 	X(stops)	     /* members that stopped because of a disk error */                                        \
 	X(refused_starts)    /* for an error or a full disk: tried again later */                                      \
-	X(given_up) /* directories, by members that found them damaged */                                              \
+	X(set_aside)	     /* damaged segments, by members that go on with the others */                             \
+	X(given_up)	     /* directories, by members that found them damaged */                                     \
 	X(lost_members)                                                                                                \
 	X(cuts) /* of links */                                                                                         \
 	X(frames_cut)                                                                                                  \

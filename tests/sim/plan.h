@@ -46,7 +46,7 @@
 	X(sync_spread_us, 0, 0, 10000, 1000000)                                                                        \
 	X(stall, 0, 0, 2000, 250000)                                                                                   \
 	X(snapshot_log_bytes, 100000, 8000, 60000, 900000)                                                             \
-	X(heal, 0, 1, 1, 0)                                                                                            \
+	X(heal, 0, 1, 1, 700000)                                                                                            \
 	X(checkpoint_entries, 1024, 8, 1024, 700000)                                                                   \
 	X(spares, 0, 1, 2, 600000)                                                                                     \
 	X(early_faults, 0, 1, 1, 400000)                                                                               \
