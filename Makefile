@@ -59,8 +59,8 @@ REPLICATOR := $(wildcard daemon/replicator/*.c)
 CONFIG     := $(wildcard daemon/config/*.c)
 SERVICE    := $(wildcard daemon/service/*.c)
 RAFTD      := $(wildcard daemon/*.c)
-BRIDGE     := $(filter-out bridge/raftctl%.c bridge/compare.c,$(wildcard bridge/*.c))
-RAFTCTL    := $(wildcard bridge/raftctl*.c) bridge/compare.c
+BRIDGE     := $(filter-out bridge/raftctl%.c bridge/compare.c bridge/rolling.c,$(wildcard bridge/*.c))
+RAFTCTL    := $(wildcard bridge/raftctl*.c) bridge/compare.c bridge/rolling.c
 SIM        := $(wildcard tests/sim/*.c)
 BENCH      := $(wildcard tests/bench/*.c)
 LINEARIZABILITY := $(filter-out %/main.c,$(wildcard tests/linearizability/*.c))
@@ -68,7 +68,7 @@ FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT       := $(wildcard tests/unit/test_*.c)
 UNIT_LIB   := $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
 # What unit tests use of the bridge: its pure parts.
-BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c bridge/compare.c
+BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c bridge/compare.c bridge/rolling.c
 
 obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 

@@ -284,8 +284,9 @@ void clients_stop(struct clients *clients)
 	event_del(&clients->accept_again);
 	TAILQ_FOREACH(client, &clients->all, all)
 	{
-		client->eof = true;
-		client_watch(client, client->watched & EV_WRITE);
-		client_mark_ready(client);
+		/* What the client has sent is still read, up to the end of input that follows it now. What it sends
+		 * from here on fails at once, with EPIPE: it knows that nobody will execute it. */
+		if (shutdown(client->fd, SHUT_RD) < 0)
+			client_kill(client); /* it is gone already */
 	}
 }

@@ -40,8 +40,8 @@ void clients_flush(struct clients *clients);
 /* True when clients_resume or clients_flush has something to do at once. */
 bool clients_pending(const struct clients *clients);
 
-/* No more connections and no more input; what was read is served, and each connection closed when its answers are
- * out. */
+/* No more connections, and nothing more can be sent on those that there are; what was sent is served, and each connection
+ * closed when its answers are out. */
 void clients_stop(struct clients *clients);
 
 #endif

@@ -36,6 +36,9 @@ enum ctl_option {
 	OPTION_LEARNER = 1u << 12,
 	OPTION_FORCE = 1u << 13,
 	OPTION_YES = 1u << 14,
+	OPTION_ROLLING = 1u << 15,
+	OPTION_BRIDGE = 1u << 16,
+	OPTION_DRY_RUN = 1u << 17,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
 #define HAS_VERB (1u << 31) /* the first argument says what to do, and options may follow it */
@@ -86,6 +89,11 @@ static const struct ctl_command commands[] = {
 	 "when a majority is lost for good: make what this stopped member has a cluster of\n"
 	 "                 one. Says what may be lost; the old directory is kept beside it",
 	 OPTION_DATA | OPTION_YES | OPTION_FORCE, 0, 0, ctl_recover},
+	{"restart", "--rolling [--bridge] [--dry-run] [--force]",
+	 "restart the members that systemd runs on this host (or only --id N) one after\n"
+	 "                 another, the leader last, each when the one before has caught up; with --bridge\n"
+	 "                 the bridge after them. Stops when the cluster is not well; --force does not",
+	 OPTION_ROLLING | OPTION_BRIDGE | OPTION_DRY_RUN | OPTION_FORCE, 0, 0, ctl_restart},
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -103,6 +111,9 @@ static const struct option long_options[] = {
 	{"learner", no_argument, NULL, OPTION_LEARNER},
 	{"force", no_argument, NULL, OPTION_FORCE},
 	{"yes", no_argument, NULL, OPTION_YES},
+	{"rolling", no_argument, NULL, OPTION_ROLLING},
+	{"bridge", no_argument, NULL, OPTION_BRIDGE},
+	{"dry-run", no_argument, NULL, OPTION_DRY_RUN},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
@@ -127,12 +138,14 @@ static void print_help(FILE *file)
 	fprintf(file,
 		"  help\n                 this text\n\n"
 		"--config   the cluster's configuration, default " CONFIG_PATH_DEFAULT "\n"
-		"--timeout  for the whole command (dump, log, backup: for each page), default %u\n"
+		"--timeout  for the whole command (dump, log, backup: for each page), default %u;\n"
+		"           restart: for each member to be back and caught up, default 120000\n"
 		"--id       the member to ask, and with --data whose directory it is; get, put, delete, transfer and\n"
 		"           backup find the leader themselves\n"
 		"--data     the directory of a member that does not run\n\n"
-		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, or check\n"
-		"found damage; 2 usage or configuration; 3 a member cannot be reached; 4 refused, or an error on this\n"
+		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, check\n"
+		"found damage, or restart found the cluster not well; 2 usage or configuration; 3 a member cannot be "
+		"reached; 4 refused, or an error on this\n"
 		"host; 5 no answer in time: of a write, it may or may not take effect.\n",
 		TIMEOUT_MS_DEFAULT);
 }
@@ -161,6 +174,7 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 		if (!config_parse_u64(text, 1, TIMEOUT_MS_MAX, &number))
 			return "--timeout takes milliseconds, 1 to 3600000, not ";
 		options->timeout_ms = (uint32_t)number;
+		options->timeout_given = true;
 		return NULL;
 	case OPTION_ID:
 		return config_parse_u64(text, 1, INT64_MAX, &options->id) ? NULL : "--id takes a member's number, not ";
@@ -188,6 +202,15 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 		return NULL;
 	case OPTION_YES:
 		options->yes = true;
+		return NULL;
+	case OPTION_ROLLING:
+		options->rolling = true;
+		return NULL;
+	case OPTION_BRIDGE:
+		options->bridge = true;
+		return NULL;
+	case OPTION_DRY_RUN:
+		options->dry_run = true;
 		return NULL;
 	case OPTION_HELP:
 	case OPTION_VERSION:

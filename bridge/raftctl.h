@@ -18,7 +18,8 @@
 /* Documented in the manual page and by `raftctl help`. */
 enum ctl_exit {
 	CTL_OK = 0,
-	CTL_NEGATIVE = 1,    /* not found; status, verify: no leader, or copies that differ; check: damage */
+	CTL_NEGATIVE = 1,    /* not found; status, verify: no leader, or copies that differ; check: damage;
+			      * restart: the cluster is not well */
 	CTL_USAGE = 2,	     /* the command line or the configuration is wrong */
 	CTL_UNREACHABLE = 3, /* no member that was asked can be reached */
 	CTL_FAILED = 4,	     /* refused by a member, or an error on this host */
@@ -28,6 +29,7 @@ enum ctl_exit {
 struct ctl_options {
 	const char *config_path;
 	uint32_t timeout_ms;
+	bool timeout_given;
 	uint64_t id;	  /* 0: not given */
 	const char *data; /* NULL: not given */
 	uint64_t from;	  /* 0: not given */
@@ -39,6 +41,9 @@ struct ctl_options {
 	bool learner;
 	bool force;
 	bool yes;
+	bool rolling;
+	bool bridge;
+	bool dry_run;
 };
 
 struct ctl {
@@ -68,6 +73,7 @@ int ctl_restore(struct ctl *ctl);
 int ctl_verify(struct ctl *ctl);
 int ctl_check(struct ctl *ctl);
 int ctl_recover(struct ctl *ctl);
+int ctl_restart(struct ctl *ctl);
 
 /* Asks the members of the file for those of the cluster, and makes these the configuration's. */
 void ctl_discover(struct ctl *ctl);

@@ -1,5 +1,6 @@
 """Planned work: members are stopped and started again while clients go on. No request may fail."""
 
+import socket
 import threading
 import time
 
@@ -166,3 +167,52 @@ def test_bridge_restart(env):
         cluster.bridge.start()
         with cluster.connect() as client:
             words_ok(client.ask("put", b"k", b"again"))
+
+
+def test_bridge_that_stops_answers_all_it_was_sent(env):
+    """A client of a bridge that is told to stop is answered what it could send; what it could not was not executed."""
+
+    class Sender(threading.Thread):
+        """Sends as fast as it may, until it may not; a second thread takes the answers."""
+
+        def __init__(self, path):
+            super().__init__(daemon=True)
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(30)
+            self.socket.connect(path)
+            self.sent, self.answers = 0, []
+            self.reader = threading.Thread(target=self.read, daemon=True)
+            self.reader.start()
+
+        def run(self):
+            try:
+                while True:
+                    self.socket.sendall(b"put k %d\n" % self.sent)
+                    self.sent += 1
+            except BrokenPipeError:
+                pass
+
+        def read(self):
+            with self.socket.makefile("rb") as stream:
+                self.answers.extend(stream)
+
+    with Cluster(env, n_members=3) as cluster:
+        cluster.wait_leader()
+        senders = [Sender(cluster.socket) for _ in range(4)]
+        with cluster.connect() as idle:
+            words_ok(idle.ask("put", b"idle", b""))
+            for sender in senders:
+                sender.start()
+            wait_for(lambda: all(len(sender.answers) > 1000 for sender in senders), 30, "some load")
+            cluster.bridge.stop()
+            assert idle.receive_line() is None, "an idle connection ends without a word"
+        for sender in senders:
+            sender.join(30)
+            sender.reader.join(30)
+            assert len(sender.answers) == sender.sent, f"{len(sender.answers)} answers to {sender.sent} requests"
+            assert all(answer.startswith(b"OK ") for answer in sender.answers)
+            sender.socket.close()
+        env.note(f"{sum(sender.sent for sender in senders)} requests")
+        cluster.bridge.start()
+        with cluster.connect() as client:
+            assert words_value(client.ask("get", b"idle"))[1] == b""
