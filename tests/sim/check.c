@@ -214,6 +214,7 @@ void sim_check_turn(struct sim *sim, unsigned number)
 	sim_check_commit(sim, number, &watch->before, &status);
 	sim_check_config(sim, number);
 	sim_progress_turn(sim, number, &watch->before, &status);
+	sim_reads_turn(sim, number);
 	if (status.role != watch->before.role || status.hard_state.term != watch->before.hard_state.term)
 		sim_note(sim, "%u is %s of term %" PRIu64 ", last %" PRIu64 " commit %" PRIu64, number + 1,
 			 raft_role_name(status.role), status.hard_state.term, status.last_index, status.commit);

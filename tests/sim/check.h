@@ -10,6 +10,7 @@
  *   check_bounds.c   queues, memory, disk
  *   durable.c        what each member's platter really holds: the log
  *   durable_files.c  … its files: which snapshots are good, which segments are there
+ *   check_reads.c    reads: a majority followed since they came, and nothing that was committed by then is missing
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *

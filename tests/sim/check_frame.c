@@ -221,6 +221,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		break;
 	case WIRE_APPEND_REPLY:
 		check_append_reply(sim, from, &message);
+		sim_reads_followed(sim, from, to, message.term);
 		break;
 	case WIRE_TIMEOUT_NOW:
 		sim_check_leads(sim, from, message.term);

@@ -77,6 +77,8 @@ static void machine_dropped(void *arg, uint64_t ticket, int why)
 {
 	struct machine *machine = arg;
 	sim_progress_answered(machine->sim, machine->member, ticket);
+	if (sim_ticket_reads(ticket))
+		sim_reads_dropped(machine->sim, machine->member, ticket);
 	refuse(machine->sim, machine->member, ticket, why);
 }
 
@@ -97,6 +99,7 @@ static void machine_readable(void *arg, uint64_t ticket)
 		reply.revision = value.revision;
 	}
 	sim_progress_answered(sim, machine->member, ticket);
+	sim_reads_answered(sim, machine->member, ticket);
 	answer(sim, machine->member, ticket, reply);
 }
 
@@ -490,6 +493,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	view_update(sim, number);
 	sim_check_started(sim, number);
 	sim_progress_started(sim, number);
+	sim_reads_started(sim, number);
 	sim_note(sim, "%u starts", number + 1);
 	sim_network_member_starts(sim, number);
 	sim_member_turn(sim, number);
@@ -591,8 +595,10 @@ void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
 	if (!listens(sim, number))
 		return;
 	int r = replica_read(member->replica, ticket, sim_clock_us(sim, number));
-	if (r == 0)
+	if (r == 0) {
 		sim_progress_asked(sim, number, ticket, 1);
+		sim_reads_asked(sim, number, ticket);
+	}
 	if (r > 0)
 		refuse(sim, number, ticket, r);
 	go_on(sim, number, r);

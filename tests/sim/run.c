@@ -52,6 +52,7 @@ static void world_begin(struct sim *sim)
 	sim_network_new(sim);
 	sim_checks_new(sim);
 	sim_progress_new(sim);
+	sim_reads_new(sim);
 	sim_snapshots_new(sim);
 	sim_stale_new(sim);
 	sim_members_new(sim);
@@ -69,6 +70,7 @@ static void world_end(struct sim *sim)
 	sim_clients_end(sim);
 	sim_checks_free(sim);
 	sim_progress_free(sim);
+	sim_reads_free(sim);
 	sim_snapshots_free(sim);
 	sim_stale_free(sim);
 	(void)XXH3_freeState(sim->history);

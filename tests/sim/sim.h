@@ -142,6 +142,7 @@ struct sim {
 
 	struct sim_checks *checks; /* what must hold, across the whole run: check.h */
 	struct sim_progress *progress; /* check_progress.c */
+	struct sim_reads *reads;       /* check_reads.c */
 	struct sim_held *held;	       /* check_snapshots.c */
 	struct sim_stale *stale;       /* stale.c */
 	struct sim_trial *trial;       /* trial.c; NULL: none, or over */
@@ -326,6 +327,16 @@ void sim_progress_turn(struct sim *sim, unsigned member, const struct raft_statu
 void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len);
 void sim_progress_asked(struct sim *sim, unsigned member, uint64_t first_ticket, uint32_t n); /* the member took them */
 void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
+
+/* Reads are as strong as they say: check_reads.c */
+void sim_reads_new(struct sim *sim);
+void sim_reads_free(struct sim *sim);
+void sim_reads_started(struct sim *sim, unsigned member);
+void sim_reads_asked(struct sim *sim, unsigned member, uint64_t ticket); /* the member took it */
+void sim_reads_followed(struct sim *sim, unsigned follower, unsigned leader, uint64_t term); /* answers an append */
+void sim_reads_turn(struct sim *sim, unsigned member);
+void sim_reads_answered(struct sim *sim, unsigned member, uint64_t ticket);
+void sim_reads_dropped(struct sim *sim, unsigned member, uint64_t ticket);
 
 /* Snapshots do not change while the store goes on: check_snapshots.c */
 void sim_snapshots_new(struct sim *sim);
