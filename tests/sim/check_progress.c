@@ -145,7 +145,8 @@ static void check_disk(struct sim *sim, unsigned number, const struct raft_statu
 	uint64_t limit_us = options.raft.election_timeout_max_us + 2 * options.raft.heartbeat_us;
 	uint64_t durable_seq = storage_durable_seq(storage);
 	storage_get_stats(storage, &stats);
-	if (status->role == RAFT_LEADER && status->n_peers > 0 && disk->ops->oldest_job_age_us(disk) > limit_us)
+	if (sim->members[number].goes_on && status->role == RAFT_LEADER && status->n_peers > 0 &&
+	    disk->ops->oldest_job_age_us(disk) > limit_us)
 		sim_fail(sim, "member %u leads, and its disk has not answered for %" PRIu64 " us", number + 1,
 			 disk->ops->oldest_job_age_us(disk));
 	if (durable_seq != progress->durable_seq || stats.flushes == 0) {

@@ -122,10 +122,11 @@ void client_begin_request(struct sim *sim, unsigned number)
 	note_invocation(sim, number, request);
 }
 
-/* Who is not served asks less and less often; in the calm it hurries, because there it must be served. */
+/* Who is not served asks less and less often; in the calm it hurries, because there it must be served. In the end nobody does:
+ * each repeated write is an entry more, and a cluster with a small window gets nothing else done. */
 static uint64_t back_off(const struct sim *sim, struct request *request, uint64_t first_us)
 {
-	unsigned limit = sim->calm ? 1 : DOUBLINGS_MAX;
+	unsigned limit = sim->calm && !sim->silent ? 1 : DOUBLINGS_MAX;
 	unsigned doublings = request->attempts < limit ? request->attempts : limit;
 	request->attempts++;
 	return first_us << doublings;
@@ -313,7 +314,12 @@ void sim_client_burst(struct sim *sim, unsigned member, unsigned n, uint32_t siz
 	memset(bytes, 0xff, size);
 	for (unsigned k = 0; k < n; k++)
 		commands[k] = (struct replicator_command){bytes, size};
-	sim_member_write(sim, member, sim_ticket_write(0, FLOOD_NUMBERS), commands, n);
+	unsigned at_once = SIM_PROPOSAL_MAX / size;
+	for (unsigned left = n; left > 0;) {
+		unsigned k = left < at_once ? left : at_once;
+		sim_member_write(sim, member, sim_ticket_write(0, FLOOD_NUMBERS), commands, k);
+		left -= k;
+	}
 }
 
 /* Giving up --------------------------------------------------------------------------------------------------- */

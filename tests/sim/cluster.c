@@ -401,7 +401,9 @@ static bool take_turn(struct sim *sim, unsigned number)
 	if (!member->up || member->paused || is_busy(sim, number))
 		return false;
 	int r = replica_process(member->replica, sim_clock_us(sim, number), sim_clock_wall_ms(sim, number));
+	member->goes_on = r == 0;
 	end_turn(sim, number, r);
+	member->goes_on = false;
 	return true;
 }
 

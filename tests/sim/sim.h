@@ -77,8 +77,8 @@ struct sim_event {
 
 /* The newest configuration in a member's log, as of its last turn: what a member that is down would start with, too. */
 struct sim_view {
-	uint64_t index;			   /* of its entry; 0: none */
-	uint32_t members, voters;	   /* bit k: member number k */
+	uint64_t index;				/* of its entry; 0: none */
+	uint32_t members, voters;		/* bit k: member number k */
 	uint64_t incarnations[SIM_MEMBERS_MAX]; /* 0: not heard, or no member */
 };
 
@@ -88,7 +88,7 @@ struct sim_member {
 	bool paused;
 	bool absent; /* a spare that nobody has started yet */
 	bool lost;   /* its disk is damaged so that it refuses to start: down until it gets an empty one, or for ever */
-	bool removed; /* it was told so and stopped; it may be started again, only to be told once more */
+	bool removed;	      /* it was told so and stopped; it may be started again, only to be told once more */
 	uint64_t incarnation; /* of its data directory as far as it is known; 0: wiped, or never started */
 	struct sim_view view;
 	unsigned life;
@@ -102,6 +102,7 @@ struct sim_member {
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
 	bool dying;	 /* in this turn: what it still does has no effect */
+	bool goes_on;	 /* this turn was a whole one: it has seen to everything */
 	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
 	uint64_t slow_until_us, slow_us, busy_until_us;
 };
@@ -140,14 +141,14 @@ struct sim {
 	bool even;		     /* nothing takes longer than the least: delays, syncs */
 	bool trace;
 
-	struct sim_checks *checks; /* what must hold, across the whole run: check.h */
+	struct sim_checks *checks;     /* what must hold, across the whole run: check.h */
 	struct sim_progress *progress; /* check_progress.c */
 	struct sim_reads *reads;       /* check_reads.c */
 	struct sim_held *held;	       /* check_snapshots.c */
 	struct sim_stale *stale;       /* stale.c */
 	struct sim_trial *trial;       /* trial.c; NULL: none, or over */
 	uint64_t answered_writes;
-	uint64_t acknowledged;	   /* highest index that any client has seen the effect of */
+	uint64_t acknowledged; /* highest index that any client has seen the effect of */
 	uint64_t next_value;
 
 	XXH3_state_t *history;
@@ -183,7 +184,7 @@ bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false:
 void sim_platter_wipe(struct disk *platter);
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
-bool sim_platter_set_aside(const struct disk *platter); /* its member has healed, since the opening */
+bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
 void sim_disk_event(struct disk *platter, uint64_t job); /* a job is done */
 /* What a power cut would leave at least, undamaged. Bytes and names live until the next call, or the next change of the disk. */
@@ -194,12 +195,12 @@ void sim_platter_each(struct disk *platter,
 #define SIM_LINK_BIT(from, to) ((uint64_t)1 << ((from)*SIM_MEMBERS_MAX + (to)))
 void sim_network_new(struct sim *sim);
 void sim_network_free(struct sim *sim);
-void sim_network_event(struct sim *sim, const struct sim_event *event); /* SIM_FRAME, SIM_LINK; takes the data */
-void sim_network_cut(struct sim *sim, uint64_t links, bool cut);	/* or heal what was cut before */
+void sim_network_event(struct sim *sim, const struct sim_event *event);	  /* SIM_FRAME, SIM_LINK; takes the data */
+void sim_network_cut(struct sim *sim, uint64_t links, bool cut);	  /* or heal what was cut before */
 void sim_network_slow(struct sim *sim, uint64_t links, uint64_t more_us); /* frames take so much longer */
 void sim_network_put(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len, uint64_t delay_us);
-void sim_network_heal(struct sim *sim);					/* all links */
-void sim_network_replay(struct sim *sim, struct sim_random *random);	/* frames of long ago */
+void sim_network_heal(struct sim *sim);				     /* all links */
+void sim_network_replay(struct sim *sim, struct sim_random *random); /* frames of long ago */
 void sim_network_member_starts(struct sim *sim, unsigned member);
 void sim_network_member_ends(struct sim *sim, unsigned member);
 void sim_network_peer_event(struct sim *sim, unsigned member, unsigned peer, bool up, uint64_t delay_us);
