@@ -42,7 +42,9 @@ struct raft_peer {
 	/* While this member leads (paper, figure 2: volatile state on leaders). */
 	uint64_t match;
 	uint64_t next;
-	uint64_t round; /* highest round this peer has answered */
+	uint64_t match_round; /* newest round when match last grew: who refuses it in a later one has lost it */
+	uint64_t losses;      /* how often that was so */
+	uint64_t round;	      /* highest round this peer has answered */
 	uint64_t last_sent_us;
 	uint64_t last_ack_us;	/* newest answer to an append of this term: what CheckQuorum counts */
 	uint64_t probe_prev;	/* prev_index of the probe under way */
@@ -269,6 +271,7 @@ int raft_reads_reserve(struct raft *core) __attribute__((warn_unused_result));
 void raft_reads_begin_step(struct raft *core);
 void raft_on_read(struct raft *core, uint64_t read_id);
 void raft_reads_advance(struct raft *core);
+void raft_reads_challenge(struct raft *core);
 void raft_reads_fail(struct raft *core);
 
 /* transfer.c */

@@ -23,6 +23,7 @@ static void get_progress(const struct raft *core, const struct raft_peer *peer, 
 	progress->probing = peer->probing;
 	progress->snapshot = peer->snapshot;
 	progress->caught_up = peer->caught_up;
+	progress->losses = peer->losses;
 }
 
 static void get_membership(const struct raft *core, struct raft_status *status)
@@ -228,10 +229,11 @@ void raft_check_invariants(const struct raft *core)
 		check_others(core);
 }
 
-/* What one incarnation has acknowledged it has. */
+/* What one incarnation has acknowledged it has, unless it was found out to have lost it. */
 static void check_progress(const struct raft_progress *before, const struct raft_progress *after)
 {
-	if (before->id == after->id && (before->incarnation == after->incarnation || before->incarnation == 0))
+	if (before->id == after->id && (before->incarnation == after->incarnation || before->incarnation == 0) &&
+	    before->losses == after->losses)
 		raft_assert(before->match <= after->match);
 }
 

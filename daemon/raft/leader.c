@@ -39,6 +39,7 @@ void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t nex
 	raft_assert(core->role == RAFT_LEADER && raft_peer_replicates(peer));
 	raft_assert(next > core->log.base_index);
 	peer->match = 0;
+	peer->match_round = 0;
 	peer->next = next;
 	peer->round = 0;
 	peer->last_ack_us = core->now_us;
@@ -117,13 +118,37 @@ static uint64_t next_after_reject(const struct raft *core, const struct raft_pee
 	return next;
 }
 
+/* It refuses what it has confirmed. Nearly always that is an answer which was overtaken. But a disk may lose what it had promised
+ * to keep, without a trace (the newest record: daemon/storage/README.md), and then this goes on until somebody else leads: so
+ * there must be a round that began after the confirmation, and whoever refuses in that one does not hold the entry any more. */
+static bool has_lost(struct raft *core, const struct raft_peer *peer, const struct raft_message *message)
+{
+	if (message->append_reply.round > peer->match_round)
+		return true;
+	if (core->reads.round == peer->match_round)
+		raft_reads_challenge(core);
+	return false;
+}
+
+static void on_loss(struct raft *core, struct raft_peer *peer)
+{
+	raft_trace(core, RAFT_TRACE_LOST, peer->match, peer->id);
+	peer->losses++;
+	raft_reset_progress(core, peer, peer->next);
+	peer->probing = false; /* the answer at hand says where to begin */
+}
+
 static void on_reject(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
 	uint64_t prev = message->append_reply.prev_index;
 	uint64_t next;
 
-	if (prev <= peer->match || prev > core->log.last_index)
-		return; /* overtaken: it has confirmed that entry since */
+	if (prev > core->log.last_index)
+		return;
+	if (prev <= peer->match && !has_lost(core, peer, message))
+		return; /* it has confirmed that entry since */
+	if (prev <= peer->match)
+		on_loss(core, peer);
 	if (peer->probing && prev != peer->next - 1 && !(peer->probe_outstanding && prev == peer->probe_prev))
 		return; /* answers an older guess */
 	next = next_after_reject(core, peer, message);
@@ -140,8 +165,10 @@ static void on_reject(struct raft *core, struct raft_peer *peer, const struct ra
 
 static void on_accept(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
-	if (message->append_reply.match > peer->match)
+	if (message->append_reply.match > peer->match) {
 		peer->match = message->append_reply.match;
+		peer->match_round = core->reads.round;
+	}
 	if (peer->snapshot && peer->match < core->log.base_index)
 		return; /* it still lacks what only the snapshot has */
 	peer->snapshot = false;

@@ -228,6 +228,7 @@ enum raft_trace_type {
 	RAFT_TRACE_PROMOTE,	     /* the leader makes a member a voter that has caught up: a = index, b = member */
 	RAFT_TRACE_REMOVED,	     /* this member's own removal is committed: a = index of the configuration */
 	RAFT_TRACE_SNAPSHOT_NEEDED,  /* a peer needs what the log no longer has: a = peer, b = base index */
+	RAFT_TRACE_LOST,	     /* a peer no longer holds what it had acknowledged: a = the index, b = peer */
 	RAFT_TRACE_RESET,	     /* the log begins anew after a snapshot: a = its index, b = its term */
 };
 
@@ -337,7 +338,8 @@ struct raft_progress {
 	uint64_t incarnation;	    /* as the configuration names it */
 	enum raft_member_role role; /* in the configuration */
 	bool voter;		    /* role is RAFT_MEMBER_VOTER */
-	uint64_t match;		    /* leader only */
+	uint64_t match;		    /* leader only; goes back only with losses */
+	uint64_t losses;	    /* leader only: how often it had lost what it had acknowledged */
 	uint64_t next;		    /* leader only */
 	uint64_t inflight_bytes;    /* leader only */
 	uint64_t last_contact_us;   /* when this member was last heard */

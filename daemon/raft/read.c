@@ -66,6 +66,14 @@ static void start_round(struct raft *core)
 			core->peers[i].heartbeat_due = true;
 }
 
+/* A round that no read waits for: what is answered to it was true after it began. */
+void raft_reads_challenge(struct raft *core)
+{
+	raft_assert(core->role == RAFT_LEADER);
+	if (core->reads.round == core->reads.round_confirmed)
+		start_round(core);
+}
+
 static void hand_out(struct raft *core, size_t n)
 {
 	struct raft_reads *reads = &core->reads;

@@ -99,6 +99,8 @@ static const char *trace_event_name(enum raft_trace_type type)
 		return "removed";
 	case RAFT_TRACE_SNAPSHOT_NEEDED:
 		return "snapshot-needed";
+	case RAFT_TRACE_LOST:
+		return "lost-entries";
 	case RAFT_TRACE_RESET:
 		return "log-reset";
 	}
@@ -165,6 +167,12 @@ static void replica_trace(struct replica *replica, const struct raft_trace *trac
 	case RAFT_TRACE_SNAPSHOT_NEEDED:
 		replica_log(replica, 6, event, "member %llu needs entries from before %llu: it is sent a snapshot", a,
 			    b);
+		break;
+	case RAFT_TRACE_LOST:
+		replica_log(replica, 3, event,
+			    "member %llu no longer holds entry %llu, which it had acknowledged: its disk is not to be "
+			    "trusted; the entries are sent again",
+			    b, a);
 		break;
 	case RAFT_TRACE_RESET:
 		replica_log(replica, 5, event, "the log begins anew after the snapshot of entry %llu, term %llu", a, b);

@@ -292,6 +292,7 @@ void sim_check_started(struct sim *sim, unsigned number)
 	sim_check_commit(sim, number, &watch->before, &status);
 	watch->before = status;
 	watch->cut_short = false;
+	sim_check_bounds_started(sim, number);
 	sim_check_loaded(sim, number, status.base_index);
 	if (checks->committed_last > 0)
 		sim_check_survives(sim, checks->committed_last);

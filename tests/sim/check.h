@@ -109,8 +109,10 @@ struct sim_watch {
 	uint64_t applied_commands; /* … that many, those in the snapshot that it began with included */
 	uint64_t installing;	   /* the snapshot that its log begins behind and its store has not loaded; 0: none */
 	uint32_t config;	   /* in force in its log, by number */
-	bool retired;		   /* long out of the cluster: nobody looks at it any more */
-	bool cut_short;		   /* its disk failed it in the middle of a turn: this life ends */
+	uint64_t
+		log_found; /* bytes of log since its newest snapshot when this life began; 0: there is a newer one since */
+	bool retired;	   /* long out of the cluster: nobody looks at it any more */
+	bool cut_short;	   /* its disk failed it in the middle of a turn: this life ends */
 };
 
 /* What became of an index. */
@@ -255,6 +257,7 @@ void sim_segment_add(struct sim_shadow *shadow, uint64_t sequence, uint64_t base
 void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t sequence);
 
 /* check_bounds.c */
+void sim_check_bounds_started(struct sim *sim, unsigned number);
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status);
 void sim_check_store(struct sim *sim, unsigned number);
 void sim_check_disk(struct sim *sim, unsigned number); /* after the calm */

@@ -170,6 +170,14 @@ uint64_t sim_clients_floor(const struct sim *sim)
 	return floor;
 }
 
+bool sim_clients_wait(const struct sim *sim)
+{
+	for (unsigned k = 0; k < sim->plan.clients; k++)
+		if (sim->clients[k].n_requests > 0)
+			return true;
+	return false;
+}
+
 void sim_clients_check_calm(struct sim *sim)
 {
 	for (unsigned k = 0; k < sim->plan.clients; k++)

@@ -284,6 +284,7 @@ void sim_client_answer(struct sim *sim, unsigned client, const struct sim_answer
 void sim_client_replan(struct sim *sim, unsigned client); /* its requests have changed */
 void sim_clients_calm(struct sim *sim);			  /* whoever is idle goes on */
 void sim_clients_silence(struct sim *sim);		  /* they ask nothing new; what is under way goes on */
+bool sim_clients_wait(const struct sim *sim);		  /* for an answer */
 void sim_clients_check_calm(struct sim *sim);		  /* everything was answered */
 /* The entry at index was applied for the first time: client_fate.c. */
 struct model_effect;
