@@ -54,6 +54,7 @@ struct replica_taking {
 		REPLICA_LOG_LONG, /* a leader takes no proposals until the snapshot is durable */
 		REPLICA_LOG_LIMIT, /* nor does a follower take entries */
 	} log_size;
+	uint64_t moved_us; /* when the snapshot came nearer to its end, or the log began to wait for one */
 };
 
 /* A snapshot of the leader on its way to this disk. */
@@ -240,6 +241,8 @@ int replica_tend_level(struct replica *replica) __attribute__((warn_unused_resul
 
 /* snapshot_take.c */
 int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
+/* New entries wait for a snapshot that has not come nearer to its end for an election timeout. */
+bool replica_log_waits_in_vain(const struct replica *replica);
 void replica_taking_fini(struct replica *replica);
 
 /* snapshot_send.c */

@@ -10,6 +10,9 @@
  * the other, because it cannot know which of them has room; those that have none do not react. A follower without room
  * leaves the first chance to campaign to others, and campaigns only when nobody leads for a long time: if all disks are
  * full, reads still have a leader.
+ *
+ * So it is when the log waits for a snapshot and the disk does not get on with that: a leader that refuses every write gives
+ * its log's lane nothing to do, so that nobody notices there that the disk hangs.
  */
 #include "replica_internal.h"
 
@@ -97,5 +100,6 @@ int replica_tend_room(struct replica *replica)
 		else
 			replica_log(replica, 5, "disk-has-room", "there is room for the log again");
 	}
-	return full && replica->now_us >= replica->room.again_us ? hand_over(replica) : 0;
+	bool refuses = full || replica_log_waits_in_vain(replica);
+	return refuses && replica->now_us >= replica->room.again_us ? hand_over(replica) : 0;
 }

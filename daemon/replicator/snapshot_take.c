@@ -96,9 +96,17 @@ static void tend_log_size(struct replica *replica)
 {
 	enum replica_log_size before = replica->taking.log_size;
 	replica->taking.log_size = measure_log(replica);
-	if (before == REPLICA_LOG_FITS && replica->taking.log_size != REPLICA_LOG_FITS)
-		replica_log(replica, 5, "log-outgrown",
-			    "the log has outgrown its share of the disk: new entries wait for the snapshot that is being written");
+	if (before != REPLICA_LOG_FITS || replica->taking.log_size == REPLICA_LOG_FITS)
+		return;
+	replica->taking.moved_us = replica->now_us;
+	replica_log(replica, 5, "log-outgrown",
+		    "the log has outgrown its share of the disk: new entries wait for the snapshot that is being written");
+}
+
+bool replica_log_waits_in_vain(const struct replica *replica)
+{
+	return replica->taking.log_size != REPLICA_LOG_FITS &&
+	       replica->now_us - replica->taking.moved_us > replica->options.raft.election_timeout_max_us;
 }
 
 /* 0 also when there is no memory or no room for it now: it is tried again later. */
@@ -143,8 +151,10 @@ static int taking_feed(struct replica *replica)
 		r = storage_snapshot_write(replica->storage, taking->buf + taking->taken,
 					   taking->filled - taking->taken, &n);
 		taking->taken += n;
-		if (n > 0)
+		if (n > 0) {
+			taking->moved_us = replica->now_us;
 			replica->work_left = true; /* otherwise the disk's completion calls again */
+		}
 	} else {
 		r = storage_snapshot_finish(replica->storage);
 		taking->finishing = true;
@@ -201,6 +211,7 @@ static void note_finished(struct replica *replica, const struct storage_snapshot
 	if (progress->result != 0 || !storage_snapshot_newest(replica->storage, &newest))
 		return;
 	replica->snapshots_taken++;
+	replica->taking.retry_us = replica->now_us; /* the next one is due when there is enough new log, not before */
 	replica_log(replica, 6, "snapshot-durable", "the snapshot of entry %llu is on the disk, %llu bytes",
 		    (unsigned long long)newest.index, (unsigned long long)newest.file_bytes);
 }

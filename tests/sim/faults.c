@@ -554,8 +554,8 @@ static int fault_member_add(struct sim *sim, const struct sim_fault *fault)
 {
 	uint64_t founders = ((uint64_t)1 << sim->plan.members) - 1;
 	unsigned member = any_of(sim, ~founders & ~(uint64_t)sim->ever, fault->a);
-	if (!sim->founded || member == sim_members(sim))
-		return 0;
+	if (!sim->founded || member == sim_members(sim) || sim->members[member].expendable)
+		return 0; /* damage that nobody minded while it did not belong to the cluster would count from now on */
 	if (sim->members[member].absent && fault->b % 2 == 0)
 		sim_member_start(sim, member);
 	else if (sim->members[member].absent)
