@@ -122,10 +122,11 @@ void client_begin_request(struct sim *sim, unsigned number)
 	note_invocation(sim, number, request);
 }
 
-/* Who is not served asks less and less often; in the calm it hurries, because there it must be served. */
+/* Who is not served asks less and less often; in the calm it hurries, because there it must be served. In the end nobody does:
+ * each repeated write is an entry more, and a cluster with a small window gets nothing else done. */
 static uint64_t back_off(const struct sim *sim, struct request *request, uint64_t first_us)
 {
-	unsigned limit = sim->calm ? 1 : DOUBLINGS_MAX;
+	unsigned limit = sim->calm && !sim->silent ? 1 : DOUBLINGS_MAX;
 	unsigned doublings = request->attempts < limit ? request->attempts : limit;
 	request->attempts++;
 	return first_us << doublings;
