@@ -36,6 +36,7 @@ pkg_libs   = $(shell $(PKGCONF) --libs $(1))
 XXH_LIBS   = $(eval XXH_LIBS := $$(call pkg_libs,libxxhash))$(XXH_LIBS)
 ZMQ_LIBS   = $(eval ZMQ_LIBS := $$(call pkg_libs,libzmq))$(ZMQ_LIBS)
 EVENT_LIBS = $(eval EVENT_LIBS := $$(call pkg_libs,libevent_core))$(EVENT_LIBS)
+HTTP_LIBS  = $(eval HTTP_LIBS := $$(call pkg_libs,libevent_extra))$(HTTP_LIBS)
 SD_LIBS    = $(eval SD_LIBS := $$(call pkg_libs,libsystemd))$(SD_LIBS)
 CMOCKA_LIBS = $(eval CMOCKA_LIBS := $$(call pkg_libs,cmocka))$(CMOCKA_LIBS)
 INI_LIBS   = -liniparser # Debian 12 ships no .pc file for it
@@ -58,6 +59,7 @@ TRANSPORT  := $(wildcard daemon/transport/*.c)
 REPLICATOR := $(wildcard daemon/replicator/*.c)
 CONFIG     := $(wildcard daemon/config/*.c)
 SERVICE    := $(wildcard daemon/service/*.c)
+METRICS    := $(wildcard daemon/metrics/*.c)
 RAFTD      := $(wildcard daemon/*.c)
 BRIDGE     := $(filter-out bridge/raftctl%.c bridge/compare.c bridge/rolling.c,$(wildcard bridge/*.c))
 RAFTCTL    := $(wildcard bridge/raftctl*.c) bridge/compare.c bridge/rolling.c
@@ -73,7 +75,7 @@ BRIDGE_PURE := $(wildcard bridge/line*.c) bridge/window.c bridge/compare.c bridg
 obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
 PROGRAMS := $(addprefix $(OUT)/,raftd raft-bridge raftctl)
-LIBS     := $(foreach l,kv replicator raft storage transport config service,$(OUT)/lib$(l).a)
+LIBS     := $(foreach l,kv replicator raft storage transport config service metrics,$(OUT)/lib$(l).a)
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(UNIT))
 
 .PHONY: all
@@ -105,6 +107,7 @@ $(eval $(call archive,transport,$(TRANSPORT)))
 $(eval $(call archive,replicator,$(REPLICATOR)))
 $(eval $(call archive,config,$(CONFIG)))
 $(eval $(call archive,service,$(SERVICE)))
+$(eval $(call archive,metrics,$(METRICS)))
 
 REPLICATOR_LIBS := $(foreach l,replicator raft storage transport config,$(OUT)/lib$(l).a)
 
@@ -116,12 +119,12 @@ $(OUT)/$(SONAME): $(call obj,$(REPLICATOR) $(RAFT) $(STORAGE) $(TRANSPORT) $(CON
 $(OUT)/libreplicator.pc: packaging/libreplicator.pc.in Makefile
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
-$(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)/libkv.a
+$(OUT)/raftd: $(call obj,$(RAFTD)) $(REPLICATOR_LIBS) $(OUT)/libservice.a $(OUT)/libmetrics.a $(OUT)/libkv.a
 	$(call say,LINK $@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
-$(OUT)/raft-bridge: $(call obj,$(BRIDGE)) $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libservice.a $(OUT)/libkv.a
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(HTTP_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+$(OUT)/raft-bridge: $(call obj,$(BRIDGE)) $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libservice.a $(OUT)/libmetrics.a $(OUT)/libkv.a
 	$(call say,LINK $@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(HTTP_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 # raftctl reads and makes data directories of stopped members, hence the storage and the codec of configurations.
 $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRIDGE))) $(OUT)/libstorage.a \
 		$(OUT)/libreplicator.a $(OUT)/libraft.a $(OUT)/libtransport.a $(OUT)/libconfig.a $(OUT)/libkv.a
@@ -141,7 +144,7 @@ $(eval $(call archive,linearizability,$(LINEARIZABILITY)))
 $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(BRIDGE_PURE)) $(LIBS) $(OUT)/liblinearizability.a
 	@mkdir -p $(@D)
 	$(call say,LINK $@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(CMOCKA_LIBS) $(ZMQ_LIBS) $(HTTP_LIBS) $(EVENT_LIBS) $(SD_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 .SECONDARY:
@@ -214,7 +217,7 @@ bench-large: all
 check-layering: $(LIBS)
 	@tests/check-layering $(OUT)
 
-SOURCES := $(KV) $(RAFT) $(STORAGE) $(TRANSPORT) $(REPLICATOR) $(CONFIG) $(SERVICE) $(RAFTD) $(BRIDGE) $(RAFTCTL) $(SIM) \
+SOURCES := $(KV) $(RAFT) $(STORAGE) $(TRANSPORT) $(REPLICATOR) $(CONFIG) $(SERVICE) $(METRICS) $(RAFTD) $(BRIDGE) $(RAFTCTL) $(SIM) \
            $(BENCH) $(LINEARIZABILITY) tests/linearizability/main.c $(FUZZ) $(UNIT) $(UNIT_LIB)
 
 tidy:
