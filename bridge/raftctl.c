@@ -39,6 +39,8 @@ enum ctl_option {
 	OPTION_ROLLING = 1u << 15,
 	OPTION_BRIDGE = 1u << 16,
 	OPTION_DRY_RUN = 1u << 17,
+	OPTION_LIVE = 1u << 18,
+	OPTION_READY = 1u << 19,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
 #define HAS_VERB (1u << 31) /* the first argument says what to do, and options may follow it */
@@ -54,6 +56,10 @@ struct ctl_command {
 
 static const struct ctl_command commands[] = {
 	{"status", "[--json]", "who leads, who lags, whether all copies agree", OPTION_JSON, 0, 0, ctl_status},
+	{"health", "[--live | --ready] [--json]",
+	 "is every member well, or the one of --id? --live: its loop turns and its disk answers;\n"
+	 "                 --ready, the default: it also knows a leader and is up to date",
+	 OPTION_LIVE | OPTION_READY | OPTION_JSON, 0, 0, ctl_health},
 	{"get", "[-s] KEY", "print the value; -s: of any member that answers (or --id), possibly old", OPTION_STALE, 1,
 	 1, ctl_get},
 	{"put", "KEY VALUE", "store the value; '-': read it from stdin", 0, 2, 2, ctl_put},
@@ -114,6 +120,8 @@ static const struct option long_options[] = {
 	{"rolling", no_argument, NULL, OPTION_ROLLING},
 	{"bridge", no_argument, NULL, OPTION_BRIDGE},
 	{"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+	{"live", no_argument, NULL, OPTION_LIVE},
+	{"ready", no_argument, NULL, OPTION_READY},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
@@ -143,9 +151,9 @@ static void print_help(FILE *file)
 		"--id       the member to ask, and with --data whose directory it is; get, put, delete, transfer and\n"
 		"           backup find the leader themselves\n"
 		"--data     the directory of a member that does not run\n\n"
-		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, check\n"
-		"found damage, or restart found the cluster not well; 2 usage or configuration; 3 a member cannot be "
-		"reached; 4 refused, or an error on this\n"
+		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, health a\n"
+		"member that is not well, check damage, or restart the cluster not well; 2 usage or configuration; 3 a\n"
+		"member cannot be reached; 4 refused, or an error on this\n"
 		"host; 5 no answer in time: of a write, it may or may not take effect.\n",
 		TIMEOUT_MS_DEFAULT);
 }
@@ -211,6 +219,12 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 		return NULL;
 	case OPTION_DRY_RUN:
 		options->dry_run = true;
+		return NULL;
+	case OPTION_LIVE:
+		options->live = true;
+		return NULL;
+	case OPTION_READY:
+		options->ready = true;
 		return NULL;
 	case OPTION_HELP:
 	case OPTION_VERSION:

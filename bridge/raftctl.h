@@ -18,8 +18,8 @@
 /* Documented in the manual page and by `raftctl help`. */
 enum ctl_exit {
 	CTL_OK = 0,
-	CTL_NEGATIVE = 1,    /* not found; status, verify: no leader, or copies that differ; check: damage;
-			      * restart: the cluster is not well */
+	CTL_NEGATIVE = 1,    /* not found; status, verify: no leader, or copies that differ; health: not well; check:
+			      * damage; restart: the cluster is not well */
 	CTL_USAGE = 2,	     /* the command line or the configuration is wrong */
 	CTL_UNREACHABLE = 3, /* no member that was asked can be reached */
 	CTL_FAILED = 4,	     /* refused by a member, or an error on this host */
@@ -44,6 +44,8 @@ struct ctl_options {
 	bool rolling;
 	bool bridge;
 	bool dry_run;
+	bool live;
+	bool ready;
 };
 
 struct ctl {
@@ -59,6 +61,7 @@ int ctl_fail(enum ctl_exit code, const char *format, ...) __attribute__((format(
 
 /* The commands. Each prints its result on stdout, what went wrong on stderr, and returns an exit code. */
 int ctl_status(struct ctl *ctl);
+int ctl_health(struct ctl *ctl);
 int ctl_get(struct ctl *ctl);
 int ctl_put(struct ctl *ctl);
 int ctl_delete(struct ctl *ctl);

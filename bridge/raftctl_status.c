@@ -3,7 +3,7 @@
  */
 #include "raftctl.h"
 #include "raftctl_json.h"
-#include "raftctl_link.h"
+#include "raftctl_survey.h"
 
 #include "daemon/assert.h"
 
@@ -11,111 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A member that is not connected by then counts as unreachable, and a connected one that has not answered by the second.
- * A host that is up accepts or refuses within a round trip; one that is busy may take its time. */
-#define CONNECT_US 400000u
-#define ANSWER_US 1000000u
-
-struct survey {
-	const struct config *config;
-	struct ctl_links links;
-	uint64_t asked_id[RAFT_MEMBERS_MAX];
-	bool reachable[RAFT_MEMBERS_MAX];
-	struct kv_member_status members[RAFT_MEMBERS_MAX];
-};
-
 enum copies { COPIES_AGREE, COPIES_INCOMPARABLE, COPIES_DIFFER };
 
-static const char *role_name(uint64_t role)
-{
-	static const char *const names[] = {"follower", "pre-candidate", "candidate", "leader", "learner"};
-	return role < sizeof names / sizeof names[0] ? names[role] : "unknown";
-}
-
-/* The survey ------------------------------------------------------------------------------------------ */
-
-static void take_event(struct survey *survey, const struct ctl_event *event)
-{
-	unsigned k = event->link;
-	switch (event->news) {
-	case CTL_NEWS_UP:
-		survey->asked_id[k] = ctl_links_send(&survey->links, k, KV_REQUEST_STATUS, NULL, 0);
-		break;
-	case CTL_NEWS_REPLY:
-		if (event->id == survey->asked_id[k] && event->answer.answer == KV_ANSWER_OK &&
-		    kv_status_decode(event->answer.data, event->answer.size, &survey->members[k]))
-			survey->reachable[k] = true;
-		break;
-	case CTL_NEWS_DOWN:
-		survey->asked_id[k] = 0;
-		break;
-	case CTL_NEWS_NONE:
-		break;
-	}
-}
-
-/* Until when to wait: shorter once the missing ones are not even connected. 0: all have. */
-static uint64_t wait_until_us(const struct survey *survey, uint64_t connect_us, uint64_t answer_us)
-{
-	bool missing = false;
-	bool silent = false;
-	for (unsigned k = 0; k < survey->links.n; k++) {
-		missing = missing || !survey->reachable[k];
-		silent = silent || (survey->links.links[k].up && !survey->reachable[k]);
-	}
-	if (!missing)
-		return 0;
-	return silent ? answer_us : connect_us;
-}
-
-/* Asks everybody. 0, or negative errno. */
-static int ask_all(struct survey *survey, uint32_t timeout_ms)
-{
-	uint64_t start = ctl_now_us();
-	uint64_t timeout_us = (uint64_t)timeout_ms * 1000u;
-	uint64_t connect_us = start + (timeout_us < CONNECT_US ? timeout_us : CONNECT_US);
-	uint64_t answer_us = start + (timeout_us < ANSWER_US ? timeout_us : ANSWER_US);
-	for (;;) {
-		struct ctl_event event;
-		uint64_t until = wait_until_us(survey, connect_us, answer_us);
-		if (ctl_now_us() >= until)
-			return 0;
-		int r = ctl_links_wait(&survey->links, until, &event);
-		if (r < 0)
-			return r;
-		take_event(survey, &event);
-	}
-}
-
 /* What follows from it -------------------------------------------------------------------------------- */
-
-static uint64_t highest_term(const struct survey *survey)
-{
-	uint64_t term = 0;
-	for (unsigned k = 0; k < survey->links.n; k++)
-		if (survey->reachable[k] && survey->members[k].term > term)
-			term = survey->members[k].term;
-	return term;
-}
-
-/* Who says that it leads, in the highest term that anybody knows: one that does so in an older term has been
- * replaced and does not know it yet. NULL: nobody. */
-static const struct kv_member_status *find_leader(const struct survey *survey)
-{
-	uint64_t term = highest_term(survey);
-	for (unsigned k = 0; k < survey->links.n; k++)
-		if (survey->reachable[k] && survey->members[k].role == 3 && survey->members[k].term == term)
-			return &survey->members[k];
-	return NULL;
-}
-
-static unsigned count_reachable(const struct survey *survey)
-{
-	unsigned n = 0;
-	for (unsigned k = 0; k < survey->links.n; k++)
-		n += survey->reachable[k] ? 1 : 0;
-	return n;
-}
 
 /* Members at the same entry must have the same hash. Those at different ones cannot be compared. */
 static enum copies compare_copies(const struct survey *survey)
@@ -183,9 +81,15 @@ static void print_level(const struct survey *survey, const struct kv_member_stat
 
 /* As JSON --------------------------------------------------------------------------------------------- */
 
-static void json_member(struct json *json, const struct config_member *member, bool reachable,
-			const struct kv_member_status *status)
+static uint64_t lag(const struct kv_member_status *status, const struct kv_member_status *leader)
 {
+	return leader->commit > status->applied ? leader->commit - status->applied : 0;
+}
+
+static void json_member(struct json *json, const struct config_member *member, const struct kv_member_status *status,
+			const struct kv_member_status *leader)
+{
+	bool reachable = status != NULL;
 	json_begin_object(json, NULL);
 	json_u64(json, "id", member->id);
 	json_bool(json, "reachable", reachable);
@@ -221,27 +125,42 @@ static void json_member(struct json *json, const struct config_member *member, b
 		{"elections", status->elections},
 		{"feature_level", level_of(status)},
 		{"feature_level_known", known_level_of(status)},
+		{"voters", status->voters},
+		{"disk_bytes", status->disk_bytes},
+		{"log_bytes", status->log_bytes},
+		{"snapshot_index", status->snapshot_index},
+		{"snapshot_bytes", status->snapshot_bytes},
 	};
 	char version[TEXT_SIZE];
 	format_version(version, status->version);
 	json_string(json, "version", version);
-	json_string(json, "role", role_name(status->role));
+	json_string(json, "role", survey_role_name(status->role));
 	if (status->leader == 0)
 		json_null(json, "follows");
 	else
 		json_u64(json, "follows", status->leader);
+	if (leader == NULL)
+		json_null(json, "lag");
+	else
+		json_u64(json, "lag", lag(status, leader));
 	json_hex(json, "incarnation", status->incarnation);
 	json_hex(json, "state_hash", status->state_hash);
 	for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
 		json_u64(json, numbers[k].name, numbers[k].value);
 	json_milli(json, "uptime_seconds", status->uptime_ms);
+	json_bool(json, "ready", status->failed_checks == 0);
+	json_begin_array(json, "alarms");
+	for (uint64_t alarm = 1; alarm != 0 && alarm <= status->alarms; alarm <<= 1)
+		if ((status->alarms & alarm) != 0)
+			json_string(json, NULL, kv_alarm_name(alarm));
+	json_end_array(json);
 	json_end_object(json);
 }
 
 static void print_json(const struct survey *survey)
 {
 	struct json json = {.file = stdout};
-	const struct kv_member_status *leader = find_leader(survey);
+	const struct kv_member_status *leader = survey_leader(survey);
 	enum copies copies = compare_copies(survey);
 	json_begin_object(&json, NULL);
 	json_string(&json, "cluster", survey->config->cluster_name);
@@ -249,7 +168,7 @@ static void print_json(const struct survey *survey)
 		json_null(&json, "leader");
 	else
 		json_u64(&json, "leader", leader->id);
-	json_u64(&json, "term", highest_term(survey));
+	json_u64(&json, "term", survey_term(survey));
 	if (leader == NULL)
 		json_null(&json, "feature_level");
 	else
@@ -260,7 +179,8 @@ static void print_json(const struct survey *survey)
 		json_bool(&json, "copies_agree", copies == COPIES_AGREE);
 	json_begin_array(&json, "members");
 	for (unsigned k = 0; k < survey->links.n; k++)
-		json_member(&json, survey->links.links[k].member, survey->reachable[k], &survey->members[k]);
+		json_member(&json, survey->links.links[k].member, survey->reachable[k] ? &survey->members[k] : NULL,
+			    leader);
 	json_end_array(&json);
 	json_end_object(&json);
 	(void)putchar('\n');
@@ -296,33 +216,49 @@ static void format_time(char text[TEXT_SIZE], uint64_t ms)
 static void print_member(const struct kv_member_status *status, const struct kv_member_status *leader)
 {
 	char rss[TEXT_SIZE];
+	char disk[TEXT_SIZE];
 	char uptime[TEXT_SIZE];
-	char lag[TEXT_SIZE] = "-";
+	char behind[TEXT_SIZE] = "-";
 	char version[TEXT_SIZE];
 	format_version(version, status->version);
 	format_bytes(rss, status->rss_bytes);
+	format_bytes(disk, status->disk_bytes);
 	format_time(uptime, status->uptime_ms);
 	if (leader != NULL)
-		(void)snprintf(lag, sizeof lag, "%" PRIu64,
-			       leader->commit > status->applied ? leader->commit - status->applied : 0);
+		(void)snprintf(behind, sizeof behind, "%" PRIu64, lag(status, leader));
 	printf("%6" PRIu64 "  %-13s %8s %6" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8s %10" PRIu64
-	       " %10s %8s %8" PRIu64 "  %016" PRIx64 "\n",
-	       status->id, role_name(status->role), version, status->term, status->last, status->commit, status->applied, lag,
-	       status->keys, rss, uptime, status->pid, status->state_hash);
+	       " %10s %10s %8s %8" PRIu64 "  %016" PRIx64 "\n",
+	       status->id, survey_role_name(status->role), version, status->term, status->snapshot_index,
+	       status->commit, status->applied, behind, status->keys, disk, rss, uptime, status->pid,
+	       status->state_hash);
+}
+
+/* What an operator should look at, if there is anything. */
+static void print_warnings(const struct survey *survey)
+{
+	for (unsigned k = 0; k < survey->links.n; k++) {
+		const struct kv_member_status *status = &survey->members[k];
+		for (uint64_t bit = 1; survey->reachable[k] && bit <= KV_CHECKS_READY; bit <<= 1) {
+			if ((status->failed_checks & bit) != 0)
+				printf("\nmember %" PRIu64 " is not ready: %s", status->id, kv_check_text(bit, true));
+			if ((status->alarms & bit) != 0)
+				printf("\nmember %" PRIu64 ": ALARM %s", status->id, kv_alarm_name(bit));
+		}
+	}
 }
 
 static void print_table(const struct survey *survey)
 {
-	const struct kv_member_status *leader = find_leader(survey);
+	const struct kv_member_status *leader = survey_leader(survey);
 	printf("cluster %s: ", survey->config->cluster_name);
 	if (leader != NULL)
 		printf("leader %" PRIu64 " in term %" PRIu64, leader->id, leader->term);
 	else
-		printf("no leader in term %" PRIu64, highest_term(survey));
-	printf(", %u of %u members reachable\n", count_reachable(survey), survey->links.n);
+		printf("no leader in term %" PRIu64, survey_term(survey));
+	printf(", %u of %u members reachable\n", survey_reachable(survey), survey->links.n);
 	print_level(survey, leader);
-	printf("\n%6s  %-13s %8s %6s %10s %10s %10s %8s %10s %10s %8s %8s  %s\n", "member", "role", "version", "term", "last", "commit",
-	       "applied", "lag", "keys", "rss", "uptime", "pid", "state");
+	printf("\n%6s  %-13s %8s %6s %10s %10s %10s %8s %10s %10s %10s %8s %8s  %s\n", "member", "role", "version",
+	       "term", "snapshot", "commit", "applied", "lag", "keys", "disk", "rss", "uptime", "pid", "state");
 	for (unsigned k = 0; k < survey->links.n; k++) {
 		const struct config_member *member = survey->links.links[k].member;
 		if (survey->reachable[k])
@@ -330,9 +266,10 @@ static void print_table(const struct survey *survey)
 		else
 			printf("%6" PRIu64 "  unreachable at %s\n", member->id, member->client);
 	}
+	print_warnings(survey);
 	switch (compare_copies(survey)) {
 	case COPIES_AGREE:
-		if (count_reachable(survey) > 1)
+		if (survey_reachable(survey) > 1)
 			printf("\nall copies agree\n");
 		break;
 	case COPIES_INCOMPARABLE:
@@ -346,21 +283,19 @@ static void print_table(const struct survey *survey)
 
 int ctl_status(struct ctl *ctl)
 {
-	struct survey survey = {.config = &ctl->config};
-	int r = ctl_links_open(&ctl->config, ctl->options.id, &survey.links);
-	if (r == 0)
-		r = ask_all(&survey, ctl->options.timeout_ms);
+	struct survey survey;
+	int r = survey_take(ctl, &survey);
 	if (r == 0 && ctl->options.json)
 		print_json(&survey);
 	else if (r == 0)
 		print_table(&survey);
 	int code = CTL_OK;
 	if (r < 0)
-		code = CTL_FAILED; /* and ctl_links_open has said why */
-	else if (count_reachable(&survey) == 0)
+		code = CTL_FAILED; /* and survey_take has said why */
+	else if (survey_reachable(&survey) == 0)
 		code = CTL_UNREACHABLE;
-	else if ((ctl->options.id == 0 && find_leader(&survey) == NULL) || compare_copies(&survey) == COPIES_DIFFER)
+	else if ((ctl->options.id == 0 && survey_leader(&survey) == NULL) || compare_copies(&survey) == COPIES_DIFFER)
 		code = CTL_NEGATIVE;
-	ctl_links_close(&survey.links);
+	survey_close(&survey);
 	return code;
 }

@@ -26,8 +26,6 @@ enum exit_code {
 	EXIT_CODE_CONFIG = 78,
 };
 
-/* A watchdog is fed only while the disk answers: this is far above any sync of a disk that works. */
-#define DISK_ALIVE_US 5000000u
 /* After the last answers were handed to ZeroMQ it gets this long to send them. */
 #define STOP_LINGER_MS 50u
 /* How soon a full client's queue is tried again. ZeroMQ does not tell when one of many has room. */
@@ -166,7 +164,13 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	server_turn(arg);
+	struct server *server = arg;
+	uint64_t begin = server_now_us();
+	server_turn(server);
+	uint64_t us = server_now_us() - begin;
+	metrics_count(&server->counters.turns, us);
+	if (us > server->counters.turn_us_max)
+		server->counters.turn_us_max = us;
 }
 
 static void on_terminate(evutil_socket_t fd, short what, void *arg)
@@ -203,7 +207,7 @@ static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 	const struct server *server = arg;
 	(void)fd;
 	(void)what;
-	if (replicator_oldest_write_age_us(server->replicator) < DISK_ALIVE_US)
+	if (replicator_oldest_write_age_us(server->replicator) < SERVER_DISK_ALIVE_US)
 		service_watchdog_ping();
 }
 
@@ -314,6 +318,8 @@ static int server_open(struct server *server, const char *config_path)
 	r = server_open_clients(server);
 	if (r == 0)
 		r = server_add_events(server);
+	if (r == 0)
+		r = server_open_metrics(server);
 	return r == 0 ? EXIT_CODE_OK : EXIT_CODE_IO;
 }
 
@@ -325,6 +331,7 @@ static void server_close(struct server *server)
 	for (size_t k = 0; k < sizeof events / sizeof events[0]; k++)
 		if (events[k] != NULL)
 			event_free(events[k]);
+	server->metrics = metrics_endpoint_free(server->metrics);
 	replicator_free(server->replicator);
 	zmq_socket_free(server->socket);
 	zmq_context_free(server->zmq);

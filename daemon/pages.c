@@ -7,34 +7,10 @@
 #include "kv/admin.h"
 
 #include <endian.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-static uint64_t resident_bytes(void)
-{
-	unsigned long long total = 0;
-	unsigned long long resident = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-	if (file == NULL)
-		return 0; /* /proc may be hidden by the sandbox: unknown is reported as 0 */
-	if (fscanf(file, "%llu %llu", &total, &resident) != 2)
-		resident = 0;
-	(void)fclose(file); /* only read */
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t cpu_us(void)
-{
-	struct rusage usage;
-	if (getrusage(RUSAGE_SELF, &usage) < 0)
-		return 0;
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
-	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
 
 static uint64_t monotonic_ms(void)
 {
@@ -50,6 +26,8 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	const struct replicator_status *status = &server->status;
 	kv_store_stats(server->store, &store);
+	struct replicator_metrics metrics;
+	replicator_get_metrics(server->replicator, &metrics, sizeof metrics);
 	struct kv_member_status answer = {
 		.id = status->id,
 		.incarnation = status->incarnation,
@@ -62,7 +40,7 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.durable = status->durable_index,
 		.first = status->first_index,
 		.state_hash = kv_store_hash(server->store),
-		.rss_bytes = resident_bytes(),
+		.rss_bytes = server_resident_bytes(),
 		.pid = (uint64_t)getpid(),
 		.keys = store.keys,
 		.store_bytes = store.memory_bytes,
@@ -74,7 +52,7 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.sync_us_max = status->sync_us_max,
 		.uptime_ms = monotonic_ms() - server->started_ms,
 		.members = server_count_members(server),
-		.cpu_us = cpu_us(),
+		.cpu_us = server_cpu_us(),
 		.entries_proposed = status->proposals,
 		.reads = server->reads_answered,
 		.elections = status->elections,
@@ -83,6 +61,13 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.level = status->level,
 		.level_max = status->level_max,
 		.version = kv_version_number(RAFT_KV_VERSION),
+		.failed_checks = server_failed_checks(server),
+		.alarms = server_alarms(server, &metrics),
+		.disk_bytes = status->disk_bytes,
+		.snapshot_index = status->snapshot_index,
+		.snapshot_bytes = status->snapshot_bytes,
+		.log_bytes = metrics.log_bytes_since_snapshot,
+		.voters = metrics.n_voters,
 	};
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
 	if (data != NULL)

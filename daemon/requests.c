@@ -104,6 +104,7 @@ static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uin
 	if (ticket == 0)
 		return;
 	struct server_proposal proposal = take_proposal(server, ticket);
+	server->counters.proposals[KV_ANSWER_OK]++;
 	struct kv_answer_body answer = {
 		.answer = KV_ANSWER_OK, .status = reply.status, .number = reply.revision, .term = server->clients.term};
 	clients_answer(&server->clients, proposal.client, proposal.id, &answer, true);
@@ -113,6 +114,7 @@ static void machine_dropped(void *arg, uint64_t ticket, int why)
 {
 	struct server *server = arg;
 	struct server_proposal proposal = take_proposal(server, ticket);
+	server->counters.proposals[answer_from_result(why)]++;
 	answer_result(server, proposal.client, proposal.id, why, true);
 }
 
@@ -134,6 +136,7 @@ static void refuse_batch(struct server *server, struct server_read_batch *batch,
 {
 	const uint8_t *key;
 	size_t key_size;
+	server->counters.reads[answer_from_result(why)] += batch->n;
 	while (batch->n > 0)
 		answer_result(server, batch->client, batch_next(batch, &key, &key_size), why, held);
 	free(batch->items);
@@ -159,6 +162,7 @@ static void answer_batch(struct server *server, struct server_read_batch *batch,
 		*bytes += answer_get(server, batch->client, id, key, key_size);
 		server->reads_waiting--;
 		server->reads_answered += batch->ticket != 0;
+		server->counters.stale_reads += batch->ticket == 0;
 	}
 }
 
@@ -371,6 +375,8 @@ static void propose_commands(struct server *server, const struct frame_work *wor
 		uint32_t n = left < SERVER_PROPOSALS_MAX ? left : SERVER_PROPOSALS_MAX;
 		if (r == 0)
 			r = propose_some(server, work->client, first, n);
+		if (r != 0)
+			server->counters.proposals[answer_from_result(r)] += n;
 		for (uint32_t k = first; k < first + n; k++) {
 			if (r == 0)
 				clients_hold(work->client);
@@ -451,6 +457,8 @@ void server_take_frame(struct server *server, const struct zmq_identity *from, c
 			    kv_frame_result_name(r));
 		return;
 	}
+	server->counters.frames++;
+	server->counters.frame_bytes += len;
 	struct frame_work work = {.client = clients_find(&server->clients, from)};
 	if (work.client == NULL || reserve_commands(server, reader.left) < 0)
 		return; /* too many wait, or no memory: the client's deadline tells it */

@@ -1,13 +1,14 @@
 /*
  * One member at work: the event loop and what hangs on it. main.c makes and runs it; requests.c answers clients and is
  * the state machine's side of the replicator; state.c writes and loads the store whole; pages.c fills the long answers
- * (status, dump, log); admin.c is for operators.
+ * (status, dump, log); admin.c is for operators; health.c and monitor.c tell how it fares.
  */
 #ifndef RAFT_KV_SERVER_H
 #define RAFT_KV_SERVER_H
 
 #include "clients.h"
 #include "daemon/config/config.h"
+#include "daemon/metrics/endpoint.h"
 #include "daemon/replicator/pending.h"
 #include "daemon/replicator/replicator.h"
 #include "kv/pins.h"
@@ -26,6 +27,19 @@
 #define SERVER_READ_BYTES_MAX (512u * 1024u)
 /* Status, dump and log answers to one frame: each may be a page of a mebibyte. */
 #define SERVER_PAGES_MAX 16u
+
+/* A write that the disk has not answered for so long is stuck: far above any sync of a disk that works. */
+#define SERVER_DISK_ALIVE_US 5000000u
+
+/* Counted for the metrics. */
+struct server_counters {
+	uint64_t proposals[KV_ANSWERS]; /* by enum kv_answer */
+	uint64_t reads[KV_ANSWERS];	/* linearizable ones, likewise */
+	uint64_t stale_reads;		/* answered */
+	uint64_t frames, frame_bytes;	/* of clients */
+	struct metrics_histogram turns; /* how long each turn of the loop took */
+	uint64_t turn_us_max;
+};
 
 /* A proposal that waits: the k-th in the queue has ticket first_proposal_ticket + k. */
 struct server_proposal {
@@ -80,6 +94,8 @@ struct server {
 	uint64_t started_ms;
 	uint64_t reads_answered;
 	uint64_t bad_frames;
+	struct server_counters counters;
+	struct metrics_endpoint *metrics; /* NULL: not served */
 	bool stopping;
 	int exit_code;
 };
@@ -105,6 +121,17 @@ uint64_t server_state_hash(void *arg);
 
 /* admin.c: false when this is no such request. */
 bool server_take_admin(struct server *server, struct client *client, const struct kv_frame_item *item);
+
+/* health.c: bits of enum kv_check and enum kv_alarm, as of the last turn; server_check is for metrics/endpoint.h */
+uint64_t server_failed_checks(const struct server *server);
+uint64_t server_alarms(const struct server *server, const struct replicator_metrics *metrics);
+bool server_check(void *arg, bool ready, struct metrics_text *text);
+
+/* monitor.c: metrics, where the configuration wants them */
+int server_open_metrics(struct server *server);
+uint64_t server_now_us(void); /* monotonic */
+uint64_t server_resident_bytes(void);
+uint64_t server_cpu_us(void);
 
 /* pages.c */
 void server_answer_status(struct server *server, struct client *client, uint64_t id);

@@ -185,3 +185,33 @@ bool kv_backup_decode(const uint8_t *body, size_t size, struct kv_backup_request
 		.pin = kv_take_u64(body), .offset = kv_take_u64(body + 8), .size = kv_take_u32(body + 16)};
 	return true;
 }
+
+/* Health --------------------------------------------------------------------------------------------------- */
+
+const char *kv_check_text(uint64_t check, bool failed)
+{
+	switch ((enum kv_check)check) {
+	case KV_CHECK_DISK:
+		return failed ? "disk: a write has not returned for seconds" : "disk: answers";
+	case KV_CHECK_RECOVERED:
+		return failed ? "state: a snapshot is being loaded" : "state: whole";
+	case KV_CHECK_MEMBER:
+		return failed ? "cluster: none yet" : "cluster: belongs to one";
+	case KV_CHECK_LEADER:
+		return failed ? "leader: none is known" : "leader: known";
+	case KV_CHECK_APPLIED:
+		return failed ? "applied: too far behind what is committed" : "applied: up to date";
+	}
+	return "unknown check";
+}
+
+const char *kv_alarm_name(uint64_t alarm)
+{
+	switch ((enum kv_alarm)alarm) {
+	case KV_ALARM_DISK_FULL:
+		return "disk_full";
+	case KV_ALARM_DISK_STALLED:
+		return "disk_stalled";
+	}
+	return "unknown";
+}

@@ -66,4 +66,24 @@ struct kv_backup_request {
 void kv_backup_encode(uint8_t *body, const struct kv_backup_request *request);
 bool kv_backup_decode(const uint8_t *body, size_t size, struct kv_backup_request *ret_request);
 
+/* What a member finds when it looks at itself: bits of kv_member_status.failed_checks. */
+enum kv_check {
+	KV_CHECK_DISK = 1,	/* no write is older than any disk that works would make it */
+	KV_CHECK_RECOVERED = 2, /* its state is whole: no snapshot is being loaded */
+	KV_CHECK_MEMBER = 4,	/* it belongs to a cluster */
+	KV_CHECK_LEADER = 8,	/* it knows a leader */
+	KV_CHECK_APPLIED = 16,	/* it has applied almost all that it knows to be committed */
+};
+#define KV_CHECKS_LIVE 1u /* fails: to be killed and started again, if that helps */
+#define KV_CHECKS_READY 31u
+/* "leader: known", "leader: none is known". */
+const char *kv_check_text(uint64_t check, bool failed);
+
+/* Bits of kv_member_status.alarms: what an operator has to do something about. */
+enum kv_alarm {
+	KV_ALARM_DISK_FULL = 1,	   /* writes are refused until there is room */
+	KV_ALARM_DISK_STALLED = 2, /* the disk has not answered for longer than an election timeout */
+};
+const char *kv_alarm_name(uint64_t alarm);
+
 #endif

@@ -65,6 +65,7 @@ enum kv_answer {
 	KV_ANSWER_LOST = 8,	   /* definite: a read whose leader lost its leadership; try again */
 	KV_ANSWER_REFUSED = 9,	   /* definite: this cannot be done now; data says why and what to do */
 };
+#define KV_ANSWERS 10u /* how many there are */
 
 /* Writing a frame: reserve the header, add items, finish. The builder owns its buffer, which grows up to
  * KV_FRAME_SIZE_MAX; zero-initialise the struct. */
@@ -183,9 +184,16 @@ struct kv_member_status {
 	uint64_t mark_index;
 	uint64_t mark_hash;
 	/* From raft-kv 0.2 on; of an older member 0. */
-	uint64_t level;	    /* feature level of the cluster */
-	uint64_t level_max; /* the newest that this member knows */
-	uint64_t version;   /* kv_version_number of its program */
+	uint64_t level;		 /* feature level of the cluster */
+	uint64_t level_max;	 /* the newest that this member knows */
+	uint64_t version;	 /* kv_version_number of its program */
+	uint64_t failed_checks;	 /* bits of enum kv_check (admin.h) */
+	uint64_t alarms;	 /* bits of enum kv_alarm (admin.h) */
+	uint64_t disk_bytes;	 /* of the data directory: segments, spares, snapshots */
+	uint64_t snapshot_index; /* of the newest snapshot, 0: none */
+	uint64_t snapshot_bytes; /* of its file */
+	uint64_t log_bytes;	 /* written to the log since that snapshot */
+	uint64_t voters;	 /* in the configuration */
 };
 #define KV_MARK_ENTRIES 4096u
 #define KV_STATUS_SIZE (sizeof(struct kv_member_status))

@@ -356,6 +356,7 @@ struct raft_status {
 	uint64_t last_index;
 	uint64_t durable_index; /* last entry that is known to be on this member's disk */
 	uint64_t commit;
+	uint64_t uncommitted_bytes; /* leader: of entries that are not committed yet */
 	bool transferring;
 	bool term_committed;   /* leader: the no-op of its term is committed, so reads are possible */
 	uint64_t config_index; /* of the entry that holds the configuration in force; 0: none does */

@@ -189,6 +189,8 @@ static int replica_take_event(struct replica *replica, const struct transport_ev
 {
 	switch (arrived->type) {
 	case TRANSPORT_FRAME:
+		replica->received_frames++;
+		replica->received_bytes += arrived->len;
 		return replica_take_frame(replica, arrived->data, arrived->len);
 	case TRANSPORT_PEER_UP:
 		replica_log(replica, 7, "peer-up", "connected to member %llu", (unsigned long long)arrived->peer);

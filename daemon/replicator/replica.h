@@ -50,6 +50,7 @@ int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms
 int replica_snapshot(struct replica *replica) __attribute__((warn_unused_result));
 void replica_get_membership(const struct replica *replica, struct replicator_membership *ret_membership);
 void replica_get_status(const struct replica *replica, struct replicator_status *ret_status);
+void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct replicator_metrics *ret_metrics);
 int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
 		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n) __attribute__((warn_unused_result));
 

@@ -165,6 +165,8 @@ struct replica {
 	uint64_t proposals;
 	uint64_t bad_frames;
 	uint64_t stale_frames; /* of an incarnation that is no member */
+	uint64_t received_frames, received_bytes;
+	uint64_t leader_changes;
 	uint64_t snapshots_taken;
 	uint64_t snapshots_installed;
 };
@@ -240,6 +242,8 @@ unsigned replica_level_of_all(struct replica *replica, const struct raft_config 
 int replica_tend_level(struct replica *replica) __attribute__((warn_unused_result));
 
 /* snapshot_take.c */
+/* The log since the newest snapshot, in bytes, above which another one is due. */
+uint64_t replica_snapshot_due_bytes(const struct replica *replica);
 int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
 /* New entries wait for a snapshot that has not come nearer to its end for an election timeout. */
 bool replica_log_waits_in_vain(const struct replica *replica);

@@ -368,13 +368,26 @@ void replicator_get_membership(const struct replicator *replicator, struct repli
 	replica_get_membership(replicator->replica, ret_membership);
 }
 
+/* What this library knows, into the caller's struct, which may be older or newer. */
+static void copy_known(void *to, size_t to_size, const void *from, size_t from_size)
+{
+	size_t known = to_size < from_size ? to_size : from_size;
+	memcpy(to, from, known);
+	memset((char *)to + known, 0, to_size - known);
+}
+
 void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status, size_t size)
 {
 	struct replicator_status status;
 	replica_get_status(replicator->replica, &status);
-	size_t known = size < sizeof status ? size : sizeof status;
-	memcpy(ret_status, &status, known);
-	memset((char *)ret_status + known, 0, size - known);
+	copy_known(ret_status, size, &status, sizeof status);
+}
+
+void replicator_get_metrics(const struct replicator *replicator, struct replicator_metrics *ret_metrics, size_t size)
+{
+	struct replicator_metrics metrics;
+	replica_get_metrics(replicator->replica, clock_us(CLOCK_MONOTONIC), &metrics);
+	copy_known(ret_metrics, size, &metrics, sizeof metrics);
 }
 
 int replicator_read_log(struct replicator *replicator, uint64_t first_index, struct raft_entry *ret_entries,

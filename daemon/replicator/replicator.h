@@ -166,6 +166,40 @@ struct replicator_status {
 	unsigned level_max; /* the newest that this program knows */
 };
 
+/* What is counted beyond the status, for monitoring: put together only when asked for. Counters run since the start. */
+#define REPLICATOR_SYNC_BUCKETS 20u
+struct replicator_peer_metrics {
+	uint64_t id;
+	uint64_t silence_us; /* since this member last heard it; UINT64_MAX: never */
+	uint64_t
+		inflight_bytes; /* leader: of entries sent and not acknowledged; at most window_bytes_max, or one entry */
+	bool needs_snapshot;	/* leader: what it lacks is not in the log any more */
+	uint64_t sent_frames, sent_bytes;
+	uint64_t dropped_full;	      /* frames: too many wait for this peer, or no memory */
+	uint64_t dropped_unconnected; /* frames */
+};
+struct replicator_metrics {
+	unsigned n_voters;
+	uint64_t leader_changes; /* leaders seen, this member included */
+	bool transferring;
+	bool disk_full;
+	uint64_t received_frames, received_bytes;	   /* from other members, refused ones included */
+	uint64_t stale_frames;				   /* of directories that are no member any more */
+	uint64_t uncommitted_bytes, uncommitted_bytes_max; /* leader: entries; full means REPLICATOR_E_BUSY */
+	uint64_t window_bytes_max;
+	uint64_t write_queue_bytes; /* entries not durable here yet; bounded like uncommitted ones */
+	uint64_t log_cache_bytes_max;
+	uint64_t log_segments;
+	uint64_t log_bytes_since_snapshot; /* written; a snapshot is due above … */
+	uint64_t snapshot_due_bytes;	   /* … this */
+	uint64_t reads_waiting;		   /* for a round of heartbeats, or for what is committed to be applied */
+	uint64_t write_age_us;		   /* of the oldest write that the disk has not answered */
+	uint64_t sync_buckets
+		[REPLICATOR_SYNC_BUCKETS]; /* bucket k: syncs of less than 2^(k + 4) us; the last: the rest */
+	unsigned n_peers;
+	struct replicator_peer_metrics peers[RAFT_MEMBERS_MAX]; /* in the order of the status */
+};
+
 struct replicator;
 
 /* Reads the configuration, opens and recovers member id's data directory (which must exist), binds its peer endpoint.
@@ -218,6 +252,7 @@ int replicator_snapshot(struct replicator *replicator) __attribute__((warn_unuse
 
 /* size: sizeof *ret_status where the program was compiled; more than the library knows of is zeroed. */
 void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status, size_t size);
+void replicator_get_metrics(const struct replicator *replicator, struct replicator_metrics *ret_metrics, size_t size);
 
 /* Reads entries of the log from first_index on. Data stay valid until the next call. 0 and *ret_n (0 beyond the end), or a
  * negative errno. */

@@ -51,6 +51,13 @@ static uint64_t log_share(const struct replica *replica, const struct storage_sn
 	return share > replica->options.snapshot_log_bytes ? share : replica->options.snapshot_log_bytes;
 }
 
+uint64_t replica_snapshot_due_bytes(const struct replica *replica)
+{
+	struct storage_snapshot_info newest = {0};
+	(void)storage_snapshot_newest(replica->storage, &newest); /* none: all zero */
+	return log_share(replica, &newest);
+}
+
 static uint64_t log_bytes(const struct replica *replica)
 {
 	struct storage_stats stats;

@@ -68,6 +68,59 @@ void replica_get_status(const struct replica *replica, struct replicator_status 
 		replica_peer_status(replica, &core.peers[k], &ret_status->peers[k]);
 }
 
+_Static_assert(REPLICATOR_SYNC_BUCKETS == sizeof((struct storage_stats *)NULL)->sync_histogram / sizeof(uint64_t),
+	       "all of the storage's buckets");
+
+static void replica_peer_metrics(const struct replica *replica, const struct raft_progress *progress, uint64_t now_us,
+				 struct replicator_peer_metrics *ret)
+{
+	struct transport_peer_stats stats = {0};
+	(void)replica->transport->ops->peer_stats(replica->transport, progress->id, &stats); /* unknown: all zero */
+	uint64_t heard_us = progress->last_contact_us;
+	*ret = (struct replicator_peer_metrics){
+		.id = progress->id,
+		.silence_us = heard_us == 0 ? UINT64_MAX : now_us > heard_us ? now_us - heard_us : 0,
+		.inflight_bytes = progress->inflight_bytes,
+		.needs_snapshot = progress->snapshot,
+		.sent_frames = stats.sent_frames,
+		.sent_bytes = stats.sent_bytes,
+		.dropped_full = stats.dropped_frames - stats.dropped_unconnected,
+		.dropped_unconnected = stats.dropped_unconnected,
+	};
+}
+
+void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct replicator_metrics *ret_metrics)
+{
+	struct raft_status core;
+	struct storage_stats disk;
+
+	raft_get_status(replica->core, &core);
+	storage_get_stats(replica->storage, &disk);
+	*ret_metrics = (struct replicator_metrics){
+		.n_voters = core.n_voters,
+		.leader_changes = replica->leader_changes,
+		.transferring = core.transferring,
+		.disk_full = !storage_has_room(replica->storage),
+		.received_frames = replica->received_frames,
+		.received_bytes = replica->received_bytes,
+		.stale_frames = replica->stale_frames,
+		.uncommitted_bytes = core.uncommitted_bytes,
+		.uncommitted_bytes_max = replica->options.raft.uncommitted_bytes_max,
+		.window_bytes_max = replica->options.raft.window_bytes_max,
+		.write_queue_bytes = disk.queued_bytes,
+		.log_cache_bytes_max = replica->options.storage.cache_bytes_max,
+		.log_segments = disk.segments,
+		.log_bytes_since_snapshot = disk.log_bytes_since_snapshot,
+		.snapshot_due_bytes = replica_snapshot_due_bytes(replica),
+		.reads_waiting = replica->reads.count,
+		.write_age_us = storage_oldest_write_age_us(replica->storage),
+		.n_peers = core.n_peers,
+	};
+	memcpy(ret_metrics->sync_buckets, disk.sync_histogram, sizeof disk.sync_histogram);
+	for (unsigned k = 0; k < core.n_peers; k++)
+		replica_peer_metrics(replica, &core.peers[k], now_us, &ret_metrics->peers[k]);
+}
+
 int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
 		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n)
 {

@@ -125,9 +125,11 @@ static void replica_trace(struct replica *replica, const struct raft_trace *trac
 		replica_log(replica, 6, event, "candidate in term %llu", a);
 		break;
 	case RAFT_TRACE_LEADER:
+		replica->leader_changes++;
 		replica_log(replica, 5, event, "leader of term %llu", a);
 		break;
 	case RAFT_TRACE_FOLLOWER:
+		replica->leader_changes++;
 		replica_log(replica, 6, event, "follows member %llu in term %llu", b, a);
 		break;
 	case RAFT_TRACE_STEP_DOWN:

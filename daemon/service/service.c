@@ -49,6 +49,7 @@ static struct {
 	enum log_target target;
 	struct limiter limiter;
 	char status[STATUS_MAX]; /* the last one that was sent */
+	struct service_stats stats;
 } service = {.name = "raft", .level_max = 6};
 
 /* Where log lines go -------------------------------------------------------------------------------------- */
@@ -199,8 +200,13 @@ static void write_line(int level, const char *event, const struct service_fields
 {
 	raft_assert(level >= 0 && level <= LEVEL_DEBUG);
 	/* stderr is still connected to journald when its datagram socket refuses, and <N> is understood there. */
+	uint64_t begin = now_us();
 	if (service.target != LOG_JOURNAL || send_journal(level, event, fields, message) < 0)
 		write_stderr(level, message);
+	uint64_t us = now_us() - begin;
+	service.stats.lines++;
+	if (us > service.stats.longest_us)
+		service.stats.longest_us = us;
 }
 
 /* A line must not be able to move the cursor of the terminal that shows it: what peers and clients send may be in it. */
@@ -217,6 +223,11 @@ static void make_printable(char *text)
 		else if ((c < 0x20 && c != '\n') || c == 0x7f)
 			text[i] = '?';
 	}
+}
+
+void service_get_stats(struct service_stats *ret_stats)
+{
+	*ret_stats = service.stats;
 }
 
 static void report_suppressed(uint64_t at_us)
@@ -244,7 +255,9 @@ log_va(int level, const char *event, const struct service_fields *fields, const 
 	int error = errno; /* logging about an error must not change it */
 	uint64_t at_us = now_us();
 	report_suppressed(at_us);
-	if (!service.ready || limiter_allow(&service.limiter, format, event, at_us)) {
+	bool allowed = !service.ready || limiter_allow(&service.limiter, format, event, at_us);
+	service.stats.suppressed += !allowed;
+	if (allowed) {
 		int n = vsnprintf(message, sizeof(message), format, args);
 		if (n < 0)
 			message[0] = '\0';

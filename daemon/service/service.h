@@ -45,6 +45,12 @@ void service_notify_extend_us(uint64_t us);
 uint64_t service_watchdog_interval_us(void);
 void service_watchdog_ping(void);
 
+/* Since the start: lines written, lines left out as repetition, and the longest that writing one took. */
+struct service_stats {
+	uint64_t lines, suppressed, longest_us;
+};
+void service_get_stats(struct service_stats *ret_stats);
+
 /* The listening stream socket that systemd passed (socket activation): its descriptor, non-blocking and close-on-exec; -1 when
  * none was passed; -EINVAL (with a log line) when something else or more than one was passed. */
 int service_listen_fd(void);

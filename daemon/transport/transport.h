@@ -31,7 +31,8 @@ struct transport_peer_stats {
 	uint64_t id;
 	bool connected;
 	uint64_t sent_frames, sent_bytes;
-	uint64_t dropped_frames; /* queue full or not connected */
+	uint64_t dropped_frames;      /* queue full or not connected, or no memory */
+	uint64_t dropped_unconnected; /* the second of these */
 };
 
 struct transport_ops {

@@ -112,6 +112,7 @@ static int transport_send(struct transport *base, uint64_t id)
 	zmq_socket_move_prepared(transport->router, peer->dealer);
 	if (zmq_socket_send_prepared(peer->dealer, NULL) < 0) {
 		peer->stats.dropped_frames++;
+		peer->stats.dropped_unconnected += !peer->stats.connected;
 		return -EAGAIN;
 	}
 	peer->stats.sent_frames++;

@@ -194,11 +194,15 @@ class Cluster:
             peer, client = self.endpoints[k]
             lines += [f"[member {k}]", f"peer = {peer}", f"client = {client}"]
         lines += ["[raft]", f"data_root = {self.dir}/data"]
-        lines += [f"{key} = {value}" for key, value in self.settings["raft"].items()]
+        lines += [self.setting(key, value) for key, value in self.settings["raft"].items()]
         lines += ["[bridge]", f"socket = {self.socket}"]
-        lines += [f"{key} = {value}" for key, value in self.settings["bridge"].items()]
+        lines += [self.setting(key, value) for key, value in self.settings["bridge"].items()]
         with open(path or self.config, "w", encoding="ascii") as file:
             file.write("\n".join(lines) + "\n")
+
+    def setting(self, key, value):
+        """A line of the configuration; {dir} in a value is the cluster's directory."""
+        return f"{key} = {value}".replace("{dir}", self.dir)
 
     def data(self, k):
         """The member's data directory."""
