@@ -41,6 +41,7 @@ enum ctl_option {
 	OPTION_DRY_RUN = 1u << 17,
 	OPTION_LIVE = 1u << 18,
 	OPTION_READY = 1u << 19,
+	OPTION_COUNT = 1u << 20,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
 #define HAS_VERB (1u << 31) /* the first argument says what to do, and options may follow it */
@@ -60,6 +61,10 @@ static const struct ctl_command commands[] = {
 	 "is every member well, or the one of --id? --live: its loop turns and its disk answers;\n"
 	 "                 --ready, the default: it also knows a leader and is up to date",
 	 OPTION_LIVE | OPTION_READY | OPTION_JSON, 0, 0, ctl_health},
+	{"watch-cluster", "[--json] [--count N]",
+	 "the leader's heart, live: each beat with who answered it and how soon, and changes\n"
+	 "                 of roles; says when it stops. Ends after N beats, or with Ctrl-C",
+	 OPTION_JSON | OPTION_COUNT, 0, 0, ctl_watch},
 	{"get", "[-s] KEY", "print the value; -s: of any member that answers (or --id), possibly old", OPTION_STALE, 1,
 	 1, ctl_get},
 	{"put", "KEY VALUE", "store the value; '-': read it from stdin", 0, 2, 2, ctl_put},
@@ -120,6 +125,7 @@ static const struct option long_options[] = {
 	{"rolling", no_argument, NULL, OPTION_ROLLING},
 	{"bridge", no_argument, NULL, OPTION_BRIDGE},
 	{"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+	{"count", required_argument, NULL, OPTION_COUNT},
 	{"live", no_argument, NULL, OPTION_LIVE},
 	{"ready", no_argument, NULL, OPTION_READY},
 	{"help", no_argument, NULL, OPTION_HELP},
@@ -220,6 +226,9 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 	case OPTION_DRY_RUN:
 		options->dry_run = true;
 		return NULL;
+	case OPTION_COUNT:
+		return config_parse_u64(text, 1, UINT64_MAX, &options->count) ? NULL
+									      : "--count takes a number of beats, not ";
 	case OPTION_LIVE:
 		options->live = true;
 		return NULL;

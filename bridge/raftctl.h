@@ -44,6 +44,7 @@ struct ctl_options {
 	bool rolling;
 	bool bridge;
 	bool dry_run;
+	uint64_t count; /* 0: not given */
 	bool live;
 	bool ready;
 };
@@ -62,6 +63,7 @@ int ctl_fail(enum ctl_exit code, const char *format, ...) __attribute__((format(
 /* The commands. Each prints its result on stdout, what went wrong on stderr, and returns an exit code. */
 int ctl_status(struct ctl *ctl);
 int ctl_health(struct ctl *ctl);
+int ctl_watch(struct ctl *ctl);
 int ctl_get(struct ctl *ctl);
 int ctl_put(struct ctl *ctl);
 int ctl_delete(struct ctl *ctl);

@@ -117,6 +117,43 @@ static void take_snapshot(struct server *server, struct client *client, const st
 		refuse(server, client, item->id, refusal(r));
 }
 
+static void answer_beats(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	struct replicator_beat beats[KV_BEATS_MAX];
+	struct replicator_metrics metrics;
+	const struct replicator_status *status = &server->status;
+	uint64_t after;
+	if (!kv_beats_request_decode(item->body, item->size, &after)) {
+		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BAD_REQUEST, 0, false);
+		return;
+	}
+	replicator_get_metrics(server->replicator, &metrics, sizeof metrics);
+	struct kv_beats answer = {.id = status->id,
+				  .role = status->role,
+				  .term = status->term,
+				  .leader = status->leader,
+				  .heartbeat_us = (uint64_t)server->config->heartbeat_ms * 1000u,
+				  .voters = metrics.n_voters,
+				  .newest = metrics.beat};
+	answer.count = replicator_get_beats(server->replicator, after, beats, KV_BEATS_MAX);
+	for (unsigned k = 0; k < answer.count; k++) {
+		struct kv_beat *to = &answer.beats[k];
+		*to = (struct kv_beat){.number = beats[k].number,
+				       .term = beats[k].term,
+				       .age_us = beats[k].age_us,
+				       .quorum = beats[k].quorum,
+				       .quorum_us = beats[k].quorum_us,
+				       .n_answers = beats[k].n_answers};
+		for (unsigned j = 0; j < beats[k].n_answers; j++) {
+			to->answers[j].id = beats[k].answers[j].id;
+			to->answers[j].after_us = beats[k].answers[j].after_us;
+		}
+	}
+	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)kv_beats_size(&answer));
+	if (data != NULL)
+		kv_beats_encode(data, &answer);
+}
+
 bool server_take_admin(struct server *server, struct client *client, const struct kv_frame_item *item)
 {
 	switch (item->type) {
@@ -128,6 +165,9 @@ bool server_take_admin(struct server *server, struct client *client, const struc
 		return true;
 	case KV_REQUEST_BOOTSTRAP:
 		take_bootstrap(server, client, item);
+		return true;
+	case KV_REQUEST_BEATS:
+		answer_beats(server, client, item);
 		return true;
 	case KV_REQUEST_SNAPSHOT:
 		take_snapshot(server, client, item);

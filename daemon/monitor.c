@@ -28,6 +28,7 @@ enum family {
 	TERM,
 	ELECTIONS,
 	LEADER_CHANGES,
+	BEATS,
 	TRANSFERRING,
 	MEMBERS,
 	VOTERS,
@@ -104,6 +105,8 @@ static const struct metrics_family families[N_FAMILIES] = {
 	[ELECTIONS] = {"raftkv_elections_total", METRICS_COUNTER, "Elections that this member has stood in."},
 	[LEADER_CHANGES] = {"raftkv_leader_changes_total", METRICS_COUNTER,
 			    "Leaders that this member has seen begin, itself included."},
+	[BEATS] = {"raftkv_beats_total", METRICS_COUNTER,
+		   "Beats of this member as leader: each heartbeat's time one, while it leads."},
 	[TRANSFERRING] = {"raftkv_leader_transferring", METRICS_GAUGE,
 			  "1 while this leader hands over to another member."},
 	[MEMBERS] = {"raftkv_members", METRICS_GAUGE, "Members of the cluster, learners included."},
@@ -299,6 +302,7 @@ static void render_consensus(const struct view *view)
 	single(view, TERM, status->term);
 	single(view, ELECTIONS, status->elections);
 	single(view, LEADER_CHANGES, view->more.leader_changes);
+	single(view, BEATS, view->more.beat);
 	single(view, TRANSFERRING, view->more.transferring);
 	single(view, MEMBERS, server_count_members(view->server));
 	single(view, VOTERS, view->more.n_voters);

@@ -186,6 +186,113 @@ bool kv_backup_decode(const uint8_t *body, size_t size, struct kv_backup_request
 	return true;
 }
 
+/* Beats ---------------------------------------------------------------------------------------------------- */
+
+#define BEATS_HEADER_SIZE 64u
+#define BEAT_HEADER_SIZE 48u
+#define BEAT_ANSWER_SIZE 16u
+
+void kv_beats_request_encode(uint8_t *body, uint64_t after)
+{
+	kv_put_u64(body, after);
+}
+
+bool kv_beats_request_decode(const uint8_t *body, size_t size, uint64_t *ret_after)
+{
+	if (size != KV_BEATS_BODY_SIZE)
+		return false;
+	*ret_after = kv_take_u64(body);
+	return true;
+}
+
+size_t kv_beats_size(const struct kv_beats *beats)
+{
+	size_t size = BEATS_HEADER_SIZE;
+
+	raft_assert(beats->count <= KV_BEATS_MAX);
+	for (uint64_t i = 0; i < beats->count; i++)
+		size += BEAT_HEADER_SIZE + BEAT_ANSWER_SIZE * (size_t)beats->beats[i].n_answers;
+	return size;
+}
+
+static uint8_t *put_numbers(uint8_t *at, const uint64_t *numbers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		kv_put_u64(at + 8 * i, numbers[i]);
+	return at + 8 * n;
+}
+
+void kv_beats_encode(uint8_t *data, const struct kv_beats *beats)
+{
+	const uint64_t header[] = {beats->id,		beats->role,   beats->term,   beats->leader,
+				   beats->heartbeat_us, beats->voters, beats->newest, beats->count};
+
+	_Static_assert(sizeof header == BEATS_HEADER_SIZE, "by the table");
+	data = put_numbers(data, header, sizeof header / sizeof header[0]);
+	for (uint64_t i = 0; i < beats->count; i++) {
+		const struct kv_beat *beat = &beats->beats[i];
+		const uint64_t numbers[] = {beat->number, beat->term,	   beat->age_us,
+					    beat->quorum, beat->quorum_us, beat->n_answers};
+		raft_assert(beat->n_answers <= KV_MEMBERS_MAX);
+		data = put_numbers(data, numbers, sizeof numbers / sizeof numbers[0]);
+		for (uint64_t k = 0; k < beat->n_answers; k++) {
+			const uint64_t answer[] = {beat->answers[k].id, beat->answers[k].after_us};
+			data = put_numbers(data, answer, 2);
+		}
+	}
+}
+
+/* Returns the bytes consumed, 0 if these are no beat. */
+static size_t decode_beat(const uint8_t *at, size_t left, struct kv_beat *ret_beat)
+{
+	if (left < BEAT_HEADER_SIZE)
+		return 0;
+	ret_beat->number = kv_take_u64(at);
+	ret_beat->term = kv_take_u64(at + 8);
+	ret_beat->age_us = kv_take_u64(at + 16);
+	ret_beat->quorum = kv_take_u64(at + 24);
+	ret_beat->quorum_us = kv_take_u64(at + 32);
+	ret_beat->n_answers = kv_take_u64(at + 40);
+	if (ret_beat->quorum > 1 || ret_beat->n_answers > KV_MEMBERS_MAX ||
+	    left - BEAT_HEADER_SIZE < BEAT_ANSWER_SIZE * ret_beat->n_answers)
+		return 0;
+	for (uint64_t k = 0; k < ret_beat->n_answers; k++) {
+		const uint8_t *answer = at + BEAT_HEADER_SIZE + BEAT_ANSWER_SIZE * k;
+		ret_beat->answers[k].id = kv_take_u64(answer);
+		ret_beat->answers[k].after_us = kv_take_u64(answer + 8);
+	}
+	return BEAT_HEADER_SIZE + BEAT_ANSWER_SIZE * (size_t)ret_beat->n_answers;
+}
+
+bool kv_beats_decode(const uint8_t *data, size_t size, struct kv_beats *ret_beats)
+{
+	struct kv_beats beats = {0};
+	size_t at = BEATS_HEADER_SIZE;
+
+	if (size < BEATS_HEADER_SIZE)
+		return false;
+	beats.id = kv_take_u64(data);
+	beats.role = kv_take_u64(data + 8);
+	beats.term = kv_take_u64(data + 16);
+	beats.leader = kv_take_u64(data + 24);
+	beats.heartbeat_us = kv_take_u64(data + 32);
+	beats.voters = kv_take_u64(data + 40);
+	beats.newest = kv_take_u64(data + 48);
+	beats.count = kv_take_u64(data + 56);
+	if (beats.count > KV_BEATS_MAX)
+		return false;
+	for (uint64_t i = 0; i < beats.count; i++) {
+		size_t taken = decode_beat(data + at, size - at, &beats.beats[i]);
+		if (taken == 0)
+			return false;
+		at += taken;
+	}
+	if (at != size)
+		return false;
+	*ret_beats = beats;
+	return true;
+}
+
 /* Health --------------------------------------------------------------------------------------------------- */
 
 const char *kv_check_text(uint64_t check, bool failed)

@@ -66,6 +66,39 @@ struct kv_backup_request {
 void kv_backup_encode(uint8_t *body, const struct kv_backup_request *request);
 bool kv_backup_decode(const uint8_t *body, size_t size, struct kv_backup_request *ret_request);
 
+/* Reply to KV_REQUEST_BEATS: id u64, role u64, term u64, leader u64, heartbeat_us u64, voters u64, newest u64, count u64; then for
+ * each beat: number u64, term u64, age_us u64, quorum u64, quorum_us u64, answers u64, and for each answer: id u64, after_us u64. */
+#define KV_BEATS_MAX 32u /* in one reply: some seconds' worth; who fell further behind asks again */
+struct kv_beat {
+	uint64_t number; /* increases by 1 while a member runs */
+	uint64_t term;
+	uint64_t age_us;    /* since it began */
+	uint64_t quorum;    /* 1: enough voters have answered, the leader counted in … */
+	uint64_t quorum_us; /* … so long after it began */
+	uint64_t n_answers; /* in the order of their arrival; the leader itself is not among them */
+	struct {
+		uint64_t id;
+		uint64_t after_us; /* since it began */
+	} answers[KV_MEMBERS_MAX];
+};
+struct kv_beats {
+	uint64_t id;
+	uint64_t role; /* as in kv_member_status */
+	uint64_t term;
+	uint64_t leader;
+	uint64_t heartbeat_us;
+	uint64_t voters;
+	uint64_t newest; /* number of the newest beat, 0: none since the start */
+	uint64_t count;
+	struct kv_beat beats[KV_BEATS_MAX];
+};
+#define KV_BEATS_BODY_SIZE 8u
+void kv_beats_request_encode(uint8_t *body, uint64_t after);
+bool kv_beats_request_decode(const uint8_t *body, size_t size, uint64_t *ret_after);
+size_t kv_beats_size(const struct kv_beats *beats);
+void kv_beats_encode(uint8_t *data, const struct kv_beats *beats); /* kv_beats_size bytes */
+bool kv_beats_decode(const uint8_t *data, size_t size, struct kv_beats *ret_beats);
+
 /* What a member finds when it looks at itself: bits of kv_member_status.failed_checks. */
 enum kv_check {
 	KV_CHECK_DISK = 1,	/* no write is older than any disk that works would make it */

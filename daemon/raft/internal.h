@@ -57,6 +57,8 @@ struct raft_peer {
 	uint64_t round_target; /* … the last index when the round began, 0: none has begun */
 	uint64_t round_start_us;
 
+	uint64_t beat; /* the newest beat of this leader that it has answered */
+
 	/* While this member campaigns. */
 	enum raft_ballot ballot;
 	bool vote_request_due;
@@ -113,6 +115,13 @@ struct raft_reads {
 	uint64_t round_confirmed;
 };
 
+/* Beats of this member as leader, for whoever watches: beats.c. */
+struct raft_beats {
+	uint64_t number; /* of the newest, 0: none yet; never reused */
+	uint64_t began_us;
+	struct raft_beat ring[RAFT_BEATS_KEPT]; /* by number */
+};
+
 struct raft_transfer {
 	uint64_t target; /* RAFT_NO_MEMBER: none under way */
 	uint64_t deadline_us;
@@ -163,6 +172,7 @@ struct raft {
 	struct raft_following following;
 	struct raft_reads reads;
 	struct raft_transfer transfer;
+	struct raft_beats beats;
 	unsigned n_peers; /* slots in use, free ones among them */
 	struct raft_peer peers[RAFT_PEERS_MAX];
 
@@ -223,6 +233,10 @@ uint64_t raft_leader_deadline(const struct raft *core);
 void raft_advance_commit(struct raft *core);
 void raft_flush_leader(struct raft *core);
 uint64_t raft_peer_inflight(const struct raft *core, const struct raft_peer *peer);
+
+/* beats.c */
+void raft_beats_on_send(struct raft *core);
+void raft_beats_on_reply(struct raft *core, struct raft_peer *peer);
 
 /* configs.c */
 int raft_configs_reserve(struct raft_configs *configs, size_t n) __attribute__((warn_unused_result));

@@ -62,6 +62,7 @@ void raft_get_status(const struct raft *core, struct raft_status *ret_status)
 	status->durable_index = core->writes.durable_index;
 	status->commit = core->commit;
 	status->uncommitted_bytes = leads ? raft_log_bytes(&core->log, core->commit, core->log.last_index) : 0;
+	status->beat = core->beats.number;
 	status->transferring = leads && core->transfer.target != RAFT_NO_MEMBER;
 	status->term_committed = leads && core->commit >= core->term_start;
 	get_membership(core, status);

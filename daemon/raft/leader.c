@@ -187,6 +187,7 @@ void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struc
 	if (core->role != RAFT_LEADER || message->term != core->hard.term || !raft_peer_replicates(peer))
 		return;
 	peer->last_ack_us = core->now_us;
+	raft_beats_on_reply(core, peer);
 	if (message->append_reply.round > peer->round)
 		peer->round = message->append_reply.round;
 	if (message->append_reply.rejected)
@@ -217,6 +218,7 @@ static void send_append(struct raft *core, struct raft_peer *peer, uint32_t n_en
 	message->append.n_entries = n_entries;
 	peer->last_sent_us = core->now_us;
 	peer->heartbeat_due = false;
+	raft_beats_on_send(core);
 }
 
 /* The next batch for the peer, or 0 if it must wait. One message is always under way, however large. */

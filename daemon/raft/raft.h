@@ -357,6 +357,7 @@ struct raft_status {
 	uint64_t durable_index; /* last entry that is known to be on this member's disk */
 	uint64_t commit;
 	uint64_t uncommitted_bytes; /* leader: of entries that are not committed yet */
+	uint64_t beat;		    /* number of its newest beat as leader, 0: none yet */
 	bool transferring;
 	bool term_committed;   /* leader: the no-op of its term is committed, so reads are possible */
 	uint64_t config_index; /* of the entry that holds the configuration in force; 0: none does */
@@ -370,6 +371,26 @@ struct raft_status {
 	struct raft_progress peers[RAFT_MEMBERS_MAX];
 };
 void raft_get_status(const struct raft *core, struct raft_status *ret_status);
+
+/* A leader's heart: a beat begins with the first append, with entries or without, that is sent a heartbeat's time or more
+ * after the one before began; so an idle leader's beats are its rounds of heartbeats. An answer counts for the beat under way
+ * when it arrives, a member's first for each. For people that watch: nothing in the core rests on it. */
+#define RAFT_BEATS_KEPT 64u
+struct raft_beat {
+	uint64_t number; /* increases by 1; not reused in other terms */
+	uint64_t term;
+	uint64_t began_us;
+	bool quorum;	    /* enough voters have answered, this member counted in if it is one … */
+	uint64_t quorum_us; /* … so long after it began */
+	unsigned n_voters;  /* answers of voters */
+	unsigned n_answers; /* in the order of their arrival */
+	struct {
+		uint64_t id;
+		uint64_t after_us; /* since began_us */
+	} answers[RAFT_MEMBERS_MAX];
+};
+/* The oldest beat kept whose number is larger than `after`; NULL: there is none. Valid until the next raft_step. */
+const struct raft_beat *raft_next_beat(const struct raft *core, uint64_t after);
 
 /* The term of an entry the core knows (base_index .. last_index); 0 otherwise. */
 uint64_t raft_term_at(const struct raft *core, uint64_t index);

@@ -20,7 +20,7 @@ struct replica_options {
 	uint64_t snapshot_log_bytes;   /* a snapshot is due when the log since the last one is larger than this … */
 	uint32_t snapshot_log_percent; /* … and than this share of the last snapshot */
 	uint64_t checkpoint_entries; /* states are compared at every multiple of this index; 0: the usual; all alike */
-	unsigned level_max; /* newest feature level that this member knows; 0: RAFT_LEVEL_MAX */
+	unsigned level_max;	     /* newest feature level that this member knows; 0: RAFT_LEVEL_MAX */
 	bool heal; /* a damaged data directory is set aside, and the member rejoins as a new one (README.md says when) */
 	struct raft_options raft; /* id and timing; its seed is replaced by the one above */
 	struct storage_options storage;
@@ -50,6 +50,8 @@ int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms
 int replica_snapshot(struct replica *replica) __attribute__((warn_unused_result));
 void replica_get_membership(const struct replica *replica, struct replicator_membership *ret_membership);
 void replica_get_status(const struct replica *replica, struct replicator_status *ret_status);
+unsigned replica_get_beats(const struct replica *replica, uint64_t now_us, uint64_t after,
+			   struct replicator_beat *ret_beats, unsigned max);
 void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct replicator_metrics *ret_metrics);
 int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,
 		     uint32_t max_entries, uint64_t bytes_max, uint32_t *ret_n) __attribute__((warn_unused_result));

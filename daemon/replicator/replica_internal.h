@@ -32,10 +32,11 @@ struct replica_checkpoint {
 
 /* What is known of another member and is no business of the core. */
 struct replica_peer {
-	uint64_t id;			      /* 0: the slot is free */
-	uint64_t incarnation;		      /* as last heard; 0: never */
-	bool blank;			      /* as its last hello said */
-	unsigned level;			      /* newest feature level it knows, as that hello said; 0: not heard since the connection closed */
+	uint64_t id;	      /* 0: the slot is free */
+	uint64_t incarnation; /* as last heard; 0: never */
+	bool blank;	      /* as its last hello said */
+	unsigned
+		level; /* newest feature level it knows, as that hello said; 0: not heard since the connection closed */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
 };
@@ -51,7 +52,7 @@ struct replica_taking {
 	bool wanted; /* whatever the size of the log */
 	enum replica_log_size {
 		REPLICA_LOG_FITS,
-		REPLICA_LOG_LONG, /* a leader takes no proposals until the snapshot is durable */
+		REPLICA_LOG_LONG,  /* a leader takes no proposals until the snapshot is durable */
 		REPLICA_LOG_LIMIT, /* nor does a follower take entries */
 	} log_size;
 	uint64_t moved_us; /* when the snapshot came nearer to its end, or the log began to wait for one */

@@ -180,6 +180,7 @@ struct replicator_peer_metrics {
 };
 struct replicator_metrics {
 	unsigned n_voters;
+	uint64_t beat;		 /* beats of this member as leader */
 	uint64_t leader_changes; /* leaders seen, this member included */
 	bool transferring;
 	bool disk_full;
@@ -198,6 +199,20 @@ struct replicator_metrics {
 		[REPLICATOR_SYNC_BUCKETS]; /* bucket k: syncs of less than 2^(k + 4) us; the last: the rest */
 	unsigned n_peers;
 	struct replicator_peer_metrics peers[RAFT_MEMBERS_MAX]; /* in the order of the status */
+};
+
+/* A leader's beat: see replicator_get_beats. */
+struct replicator_beat {
+	uint64_t number; /* increases by 1; begins anew when the member is started */
+	uint64_t term;
+	uint64_t age_us;    /* since it began */
+	bool quorum;	    /* enough voters have answered, this member counted in … */
+	uint64_t quorum_us; /* … so long after it began */
+	unsigned n_answers; /* in the order of their arrival; this member itself is not among them */
+	struct {
+		uint64_t id;
+		uint64_t after_us; /* since the beat began */
+	} answers[RAFT_MEMBERS_MAX];
 };
 
 struct replicator;
@@ -252,6 +267,12 @@ int replicator_snapshot(struct replicator *replicator) __attribute__((warn_unuse
 
 /* size: sizeof *ret_status where the program was compiled; more than the library knows of is zeroed. */
 void replicator_get_status(const struct replicator *replicator, struct replicator_status *ret_status, size_t size);
+/* The beats of this member as leader, for people that watch: those with a number larger than `after`, oldest first, at most
+ * max, as far as they are kept (64). A beat begins with the first message that is sent to another member a heartbeat's
+ * time or more after the one before began; so an idle leader's beats are its rounds of heartbeats. A member's first message
+ * of acknowledgement counts for the beat under way when it arrives. Returns their number. */
+unsigned replicator_get_beats(const struct replicator *replicator, uint64_t after, struct replicator_beat *ret_beats,
+			      unsigned max);
 void replicator_get_metrics(const struct replicator *replicator, struct replicator_metrics *ret_metrics, size_t size);
 
 /* Reads entries of the log from first_index on. Data stay valid until the next call. 0 and *ret_n (0 beyond the end), or a

@@ -79,7 +79,9 @@ static void replica_peer_metrics(const struct replica *replica, const struct raf
 	uint64_t heard_us = progress->last_contact_us;
 	*ret = (struct replicator_peer_metrics){
 		.id = progress->id,
-		.silence_us = heard_us == 0 ? UINT64_MAX : now_us > heard_us ? now_us - heard_us : 0,
+		.silence_us = heard_us == 0	  ? UINT64_MAX
+			      : now_us > heard_us ? now_us - heard_us
+						  : 0,
 		.inflight_bytes = progress->inflight_bytes,
 		.needs_snapshot = progress->snapshot,
 		.sent_frames = stats.sent_frames,
@@ -98,6 +100,7 @@ void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct 
 	storage_get_stats(replica->storage, &disk);
 	*ret_metrics = (struct replicator_metrics){
 		.n_voters = core.n_voters,
+		.beat = core.beat,
 		.leader_changes = replica->leader_changes,
 		.transferring = core.transferring,
 		.disk_full = !storage_has_room(replica->storage),
@@ -119,6 +122,30 @@ void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct 
 	memcpy(ret_metrics->sync_buckets, disk.sync_histogram, sizeof disk.sync_histogram);
 	for (unsigned k = 0; k < core.n_peers; k++)
 		replica_peer_metrics(replica, &core.peers[k], now_us, &ret_metrics->peers[k]);
+}
+
+unsigned replica_get_beats(const struct replica *replica, uint64_t now_us, uint64_t after,
+			   struct replicator_beat *ret_beats, unsigned max)
+{
+	const struct raft_beat *from;
+	unsigned n = 0;
+	for (; n < max && (from = raft_next_beat(replica->core, after)) != NULL; n++) {
+		struct replicator_beat *to = &ret_beats[n];
+		after = from->number;
+		*to = (struct replicator_beat){
+			.number = from->number,
+			.term = from->term,
+			.age_us = now_us > from->began_us ? now_us - from->began_us : 0,
+			.quorum = from->quorum,
+			.quorum_us = from->quorum_us,
+			.n_answers = from->n_answers,
+		};
+		for (unsigned k = 0; k < from->n_answers; k++) {
+			to->answers[k].id = from->answers[k].id;
+			to->answers[k].after_us = from->answers[k].after_us;
+		}
+	}
+	return n;
 }
 
 int replica_read_log(struct replica *replica, uint64_t first_index, struct raft_entry *ret_entries,

@@ -197,6 +197,65 @@ static void test_backup_request(void **state)
 	assert_false(kv_backup_decode(bytes, sizeof bytes, &got)); /* nothing wanted */
 }
 
+static struct kv_beats sample_beats(void)
+{
+	struct kv_beats beats = {
+		.id = 2, .role = 3, .term = 7, .leader = 2, .heartbeat_us = 50000, .voters = 3, .newest = 9};
+
+	beats.count = 2;
+	beats.beats[0] = (struct kv_beat){.number = 8, .term = 6, .age_us = 70000};
+	beats.beats[1] = (struct kv_beat){
+		.number = 9, .term = 7, .age_us = 20000, .quorum = 1, .quorum_us = 400, .n_answers = 2};
+	beats.beats[1].answers[0].id = 3;
+	beats.beats[1].answers[0].after_us = 400;
+	beats.beats[1].answers[1].id = 1;
+	beats.beats[1].answers[1].after_us = 512;
+	return beats;
+}
+
+static bool decode_beats(const uint8_t *bytes, size_t size, struct kv_beats *ret)
+{
+	uint8_t *copy = copy_of(bytes, size);
+	bool good = kv_beats_decode(copy, size, ret);
+
+	free(copy);
+	return good;
+}
+
+static void beats_come_back_and_nothing_else_does(void **state)
+{
+	(void)state;
+	struct kv_beats beats = sample_beats(), decoded;
+	uint8_t data[512];
+	size_t size = kv_beats_size(&beats);
+
+	memset(&decoded, 0xff, sizeof decoded);
+	assert_int_equal(size, 64 + 48 + 48 + 2 * 16);
+	kv_beats_encode(data, &beats);
+	assert_true(decode_beats(data, size, &decoded));
+	assert_memory_equal(&decoded, &beats, sizeof beats);
+	assert_int_equal(data[64 + 48], 9);	      /* number of the second */
+	assert_int_equal(data[64 + 48 + 24], 1);      /* its quorum */
+	assert_int_equal(data[64 + 48 + 48 + 16], 1); /* who answered last */
+	for (size_t cut = 0; cut < size; cut++)
+		assert_false(decode_beats(data, cut, &decoded));
+	data[56] = KV_BEATS_MAX + 1; /* count */
+	assert_false(decode_beats(data, size, &decoded));
+	data[56] = 1;
+	assert_false(decode_beats(data, size, &decoded));
+	data[56] = 2;
+	data[64 + 24] = 2; /* quorum is yes or no */
+	assert_false(decode_beats(data, size, &decoded));
+	data[64 + 24] = 0;
+	data[64 + 40 + 7] = 0xff; /* answers, however many */
+	assert_false(decode_beats(data, size, &decoded));
+	uint8_t body[KV_BEATS_BODY_SIZE];
+	uint64_t after = 0;
+	kv_beats_request_encode(body, 77);
+	assert_true(kv_beats_request_decode(body, sizeof body, &after) && after == 77);
+	assert_false(kv_beats_request_decode(body, sizeof body - 1, &after));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -206,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_changes_are_refused),
 		cmocka_unit_test(test_an_endpoint_over_the_limit_is_refused),
 		cmocka_unit_test(test_backup_request),
+		cmocka_unit_test(beats_come_back_and_nothing_else_does),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
