@@ -11,6 +11,7 @@
  *   durable.c        what each member's platter really holds: the log
  *   durable_files.c  … its files: which snapshots are good, which segments are there
  *   check_reads.c    reads: a majority followed since they came, and nothing that was committed by then is missing
+ *   check_newest.c   what a member may forget with its newest record
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *
@@ -78,7 +79,8 @@ struct sim_shadow {
 	uint64_t term, vote;
 	struct format_identity identity;
 	uint64_t sequence; /* of the newest segment; 0: there is none */
-	uint64_t offset;   /* in it, where the next record will begin */
+	uint64_t newest;   /* in it, where the newest record begins; 0: there is none */
+	uint64_t offset;   /* … and where the next one will */
 	uint64_t flush, checksum;
 	struct sim_segment *segments; /* ascending */
 	uint64_t n_segments, segments_capacity;
@@ -109,10 +111,10 @@ struct sim_watch {
 	uint64_t applied_commands; /* … that many, those in the snapshot that it began with included */
 	uint64_t installing;	   /* the snapshot that its log begins behind and its store has not loaded; 0: none */
 	uint32_t config;	   /* in force in its log, by number */
-	uint64_t
-		log_found; /* bytes of log since its newest snapshot when this life began; 0: there is a newer one since */
-	bool retired;	   /* long out of the cluster: nobody looks at it any more */
-	bool cut_short;	   /* its disk failed it in the middle of a turn: this life ends */
+	unsigned forgotten;	   /* newest records that rotted and looked like torn ones, of this directory */
+	uint64_t log_found; /* bytes of log since the newest snapshot when this life began; 0: there is a newer one */
+	bool retired;	    /* long out of the cluster: nobody looks at it any more */
+	bool cut_short;	    /* its disk failed it in the middle of a turn: this life ends */
 };
 
 /* What became of an index. */

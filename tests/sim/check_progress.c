@@ -157,9 +157,24 @@ static void check_disk(struct sim *sim, unsigned number, const struct raft_statu
 		sim_fail(sim, "member %u writes to its disk, and nothing that waits becomes durable", number + 1);
 }
 
+/* A leader says of another member that it has lost what it had acknowledged: only of those that did. */
+static void check_losses(const struct sim *sim, unsigned number, const struct raft_status *before,
+			 const struct raft_status *after)
+{
+	for (unsigned k = 0; k < after->n_peers; k++) {
+		const struct raft_progress *peer = &after->peers[k];
+		for (unsigned i = 0; i < before->n_peers; i++)
+			if (before->peers[i].id == peer->id && before->peers[i].losses < peer->losses &&
+			    sim->checks->members[peer->id - 1].forgotten == 0)
+				sim_fail(sim, "member %u says that member %" PRIu64 " has lost entries, and it has not",
+					 number + 1, peer->id);
+	}
+}
+
 void sim_progress_turn(struct sim *sim, unsigned number, const struct raft_status *before,
 		       const struct raft_status *after)
 {
+	check_losses(sim, number, before, after);
 	check_messages(sim, number, before, after);
 	check_tickets(sim, number, after);
 	check_disk(sim, number, after);

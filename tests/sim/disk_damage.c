@@ -5,6 +5,8 @@
 #include "disk_internal.h"
 #include "durable.h"
 
+#include "daemon/storage/format.h"
+
 #include <stdio.h>
 
 /*
@@ -116,6 +118,20 @@ static struct platter_file *aim(struct sim_disk *disk, struct sim_random *random
 	return file;
 }
 
+static void rot(uint8_t *sector, uint64_t size, struct sim_random *random)
+{
+	uint64_t how = sim_random_below(random, 4);
+	if (how == 0)
+		memset(sector, 0, size);
+	else if (how == 1)
+		for (unsigned k = 0; k < size; k++)
+			sector[k] = (uint8_t)sim_random_u64(random);
+	else {
+		uint64_t at = sim_random_below(random, size);
+		sector[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
+	}
+}
+
 bool sim_platter_rot(struct disk *base, struct sim_random *random)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
@@ -137,16 +153,7 @@ bool sim_platter_rot(struct disk *base, struct sim_random *random)
 	if (!spares_the_newest_record(disk, file, offset, size))
 		return false;
 	memcpy(sector, file->bytes + offset, size);
-	uint64_t how = sim_random_below(random, 4);
-	if (how == 0)
-		memset(sector, 0, size);
-	else if (how == 1)
-		for (unsigned k = 0; k < size; k++)
-			sector[k] = (uint8_t)sim_random_u64(random);
-	else {
-		uint64_t at = sim_random_below(random, size);
-		sector[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
-	}
+	rot(sector, size, random);
 	platter_damage(file, offset, sector, size);
 	disk->damaged = true;
 	disk->sim->counts.rotten_sectors++;
@@ -163,4 +170,39 @@ void sim_platter_wipe(struct disk *base)
 	disk->damaged = false;
 	disk->sim->counts.wipes++;
 	sim_durable_wipe(disk->sim, disk->member);
+}
+
+/* While the member is down: a sector of the newest record, rather that of its header. No damage for the product: nothing tells it
+ * from a torn write. */
+bool sim_platter_rot_newest(struct disk *base, struct sim_random *random)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct sim_newest newest;
+	char name[PLATTER_NAME_MAX];
+	uint8_t was[SIM_SECTOR], is[SIM_SECTOR];
+	if (!sim_durable_newest(disk->sim, disk->member, &newest))
+		return false;
+	(void)snprintf(name, sizeof name, "segment-%016llx", (unsigned long long)newest.sequence);
+	struct platter_file *file = platter_find(&disk->platter, name);
+	if (file == NULL || file->n_stale > 0)
+		return false;
+	uint64_t header = sim_random_below(random, 2);
+	uint64_t sector = sim_random_below(random, newest.size / SIM_SECTOR);
+	uint64_t offset = newest.offset + (header == 0 ? 0 : sector * SIM_SECTOR);
+	memcpy(was, file->bytes + offset, SIM_SECTOR);
+	memcpy(is, was, SIM_SECTOR);
+	rot(is, SIM_SECTOR, random);
+	platter_damage(file, offset, is, SIM_SECTOR);
+	platter_forget_damage(file, offset, SIM_SECTOR);
+	if (!sim_durable_forget(disk->sim, disk->member)) {
+		platter_damage(file, offset, was, SIM_SECTOR);
+		platter_forget_damage(file, offset, SIM_SECTOR);
+		return false;
+	}
+	if (!sim_durable_newest(disk->sim, disk->member, &newest))
+		newest = (struct sim_newest){.size = FORMAT_HEADER_SIZE};
+	disk->tail_offset = newest.offset;
+	disk->tail_size = newest.size;
+	disk->sim->counts.forgotten_records++;
+	return true;
 }

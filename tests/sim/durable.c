@@ -100,6 +100,7 @@ static bool open_segment(const struct builder *builder, const uint8_t *bytes, ui
 	shadow->identity = segment.identity;
 	shadow->sequence = segment.sequence;
 	shadow->offset = FORMAT_HEADER_SIZE;
+	shadow->newest = 0;
 	shadow->checksum = checksum;
 	shadow->term = segment.term;
 	shadow->vote = segment.vote;
@@ -146,6 +147,7 @@ static bool add_record(const struct builder *builder, const uint8_t *bytes, uint
 	shadow->vote = record.vote;
 	shadow->flush = record.flush;
 	shadow->checksum = record.checksum;
+	shadow->newest = shadow->offset;
 	shadow->offset += record.length;
 	return true;
 }
@@ -238,6 +240,38 @@ void sim_durable_pass_over(struct sim_shadow *shadow)
 	swap_logs(shadow);
 }
 
+/* A record header that verifies behind the end of the log. */
+static void visit_behind(void *arg, const char *name, const uint8_t *bytes, uint64_t size)
+{
+	struct builder *builder = arg;
+	const struct sim_shadow *shadow = builder->shadow;
+	uint64_t sequence;
+	if (!parse_segment(name, &sequence) || sequence != shadow->sequence)
+		return;
+	for (uint64_t at = shadow->offset + FORMAT_SECTOR; at < size; at += FORMAT_SECTOR) {
+		struct format_record record;
+		uint64_t seed = format_seed(&shadow->identity, sequence, at);
+		builder->live |= format_record_decode(bytes + at, size - at, seed, &record) != FORMAT_BAD;
+	}
+}
+
+bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_built)
+{
+	struct builder builder = builder_of(sim, member, ret_built, false);
+	build(&builder);
+	sim_platter_each(sim->members[member].disk_files, visit_behind, &builder);
+	sim_durable_rest(sim->checks, ret_built);
+	return !builder.live;
+}
+
+bool sim_durable_newest(const struct sim *sim, unsigned member, struct sim_newest *ret_newest)
+{
+	const struct sim_shadow *shadow = &sim->checks->members[member].shadow;
+	*ret_newest = (struct sim_newest){
+		.sequence = shadow->sequence, .offset = shadow->newest, .size = shadow->offset - shadow->newest};
+	return shadow->newest > 0;
+}
+
 /* What was cut in front is gone for good, so flushes are counted, not entries. */
 void sim_durable_restart(struct sim *sim, unsigned member)
 {
@@ -270,6 +304,7 @@ void sim_durable_wipe(struct sim *sim, unsigned member)
 								 .last = sim_log_last(checks, &shadow->log)};
 	sim_durable_free(&watch->shadow);
 	watch->retired = false;
+	watch->forgotten = 0;
 	watch->sent_term = watch->sent_vote_term = watch->sent_vote = 0;
 }
 

@@ -5,6 +5,7 @@
 #ifndef RAFT_KV_SIM_DURABLE_H
 #define RAFT_KV_SIM_DURABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,16 @@ void sim_durable_wipe(struct sim *sim, unsigned member);
 void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow);
 /* The newest snapshot cannot be read: what is left is the log. */
 void sim_durable_pass_over(struct sim_shadow *shadow);
+/* The shadow as it would be built from the platter now; false: something behind its end verifies. */
+bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_built);
+/* The newest record; false: its segment has none. */
+struct sim_newest {
+	uint64_t sequence, offset, size;
+};
+bool sim_durable_newest(const struct sim *sim, unsigned member, struct sim_newest *ret_newest);
+/* The newest record was damaged behind everybody's back, while the member is down. True: its next start will do without it, and
+ * the cluster bears that. False: nothing is changed. check_newest.c */
+bool sim_durable_forget(struct sim *sim, unsigned member);
 void sim_durable_free(struct sim_shadow *shadow);
 
 /* check_frame.c: a frame that a member sends, before the network does anything to it: what it promises is on the platter. */

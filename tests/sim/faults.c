@@ -487,6 +487,18 @@ static int fault_bit_rot(struct sim *sim, const struct sim_fault *fault)
 	return any;
 }
 
+/* The record that was written last, and that nobody can tell from a torn one then. */
+static int fault_newest_rot(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned member = which(sim, fault);
+	if (!may_lose(sim, member) || crash(sim, member, SIM_POWER_CUT, down_time(fault->c)) == 0 ||
+	    !sim_platter_rot_newest(sim->members[member].disk_files, &random))
+		return 0;
+	sim->members[member].expendable = true;
+	return 1;
+}
+
 static int fault_misdirected_write(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned member = which(sim, fault);

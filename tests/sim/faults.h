@@ -42,6 +42,7 @@
 	X(sync_errors)                                                                                                 \
 	X(read_errors)                                                                                                 \
 	X(rotten_sectors)                                                                                              \
+	X(forgotten_records) /* newest ones that rotted */                                                             \
 	X(misdirected_writes)                                                                                          \
 	X(wipes)                                                                                                       \
 	X(changes)    /* of the membership, that a leader took */                                                      \

@@ -181,6 +181,8 @@ void sim_platter_free(struct disk *platter);
 struct disk *sim_platter_open(struct disk *platter);
 void sim_platter_crash(struct disk *platter, enum sim_crash how);
 bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false: nothing there that may rot */
+/* The newest record of its log, while the member is down; false: the cluster would not bear it. */
+bool sim_platter_rot_newest(struct disk *platter, struct sim_random *random);
 void sim_platter_wipe(struct disk *platter);
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
