@@ -57,14 +57,19 @@ void sim_checks_free(struct sim *sim)
 
 /* The log ------------------------------------------------------------------------------------------------------ */
 
-static void cut_log(struct sim *sim, unsigned number, uint64_t keep, bool led)
+static void cut_log(struct sim *sim, unsigned number, uint64_t keep, uint64_t term, bool led)
 {
 	struct sim_watch *watch = &sim->checks->members[number];
+	uint32_t removed = sim_log_at(sim->checks, &watch->log, keep + 1);
 	if (led)
 		sim_fail(sim, "leader append-only: member %u removes entries from %" PRIu64 " on", number + 1,
 			 keep + 1);
 	if (keep < watch->before.commit)
 		sim_fail(sim, "member %u removes committed entry %" PRIu64, number + 1, keep + 1);
+	if (removed != 0 && watch->before.hard_state.term == term &&
+	    !sim_leader_lacks(sim, term, keep + 1, removed))
+		sim_fail(sim, "member %u removes entry %" PRIu64 ", which the leader of term %" PRIu64 " has, too",
+			 number + 1, keep + 1, term);
 	sim_log_cut(&watch->log, keep);
 }
 
@@ -118,7 +123,7 @@ static bool follow_log(struct sim *sim, unsigned number, const struct raft_statu
 	       sim_entry(checks, sim_log_at(checks, &watch->log, keep))->term != raft_term_at(core, keep))
 		keep--;
 	if (keep < watch->log.last)
-		cut_log(sim, number, keep, led);
+		cut_log(sim, number, keep, status->hard_state.term, led);
 	if (watch->log.last == status->last_index)
 		return true;
 	(void)snprintf(where, sizeof where, "log of member %u", number + 1);

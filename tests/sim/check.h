@@ -258,6 +258,13 @@ void sim_snapshot_remove(struct sim *sim, unsigned member, struct sim_shadow *sh
 void sim_segment_add(struct sim_shadow *shadow, uint64_t sequence, uint64_t base);
 void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t sequence);
 
+/* check_frame.c: the leader of the term does not have this entry, or nobody can tell */
+bool sim_leader_lacks(const struct sim *sim, uint64_t term, uint64_t index, uint32_t entry);
+
+/* check_progress.c */
+struct wire_message;
+void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message);
+
 /* check_bounds.c */
 void sim_check_bounds_started(struct sim *sim, unsigned number);
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status);

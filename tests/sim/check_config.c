@@ -64,6 +64,25 @@ bool sim_config_committed(const struct sim_checks *checks, uint32_t number)
 	return entry != 0 && sim_entry(checks, entry)->config == number;
 }
 
+/* A leader changes nothing before it has committed an entry of its term (dissertation, section 4.1, corrected in 2015): the change
+ * of an earlier leader may turn out to be committed. */
+static void check_changed_by(struct sim *sim, unsigned number, const struct sim_config *config)
+{
+	const struct sim_checks *checks = sim->checks;
+	const struct sim_watch *watch = &checks->members[number];
+	const struct sim_term *slot = sim_check_term(sim, config->term);
+	struct raft_status status;
+	raft_get_status(replica_core(sim->members[number].replica), &status);
+	if (slot->leader != number + 1 || !sim_entry_known(checks, slot->first_entry))
+		return;
+	uint64_t first = sim_entry(checks, slot->first_entry)->index;
+	if (config->index > first && status.commit < first && watch->before.commit < first)
+		sim_fail(sim,
+			 "member %u changes the membership with entry %" PRIu64 " and has not committed entry %" PRIu64
+			 ", the first of term %" PRIu64,
+			 number + 1, config->index, first, config->term);
+}
+
 void sim_check_config(struct sim *sim, unsigned number)
 {
 	const struct sim_checks *checks = sim->checks;
@@ -75,6 +94,7 @@ void sim_check_config(struct sim *sim, unsigned number)
 	uint32_t before = config > 0 ? checks->configs[config].before : 0;
 	if (before == 0)
 		return;
+	check_changed_by(sim, number, &checks->configs[config]);
 	uint64_t index = checks->configs[before].index;
 	if (index > checks->committed_last ||
 	    sim_log_at(checks, &watch->log, index) != sim_check_committed_at(checks, index))

@@ -97,6 +97,17 @@ static void check_append(struct sim *sim, unsigned from, const struct wire_messa
 		before = sim_entry_note(sim, before, &message->append.entries[k], where);
 }
 
+bool sim_leader_lacks(const struct sim *sim, uint64_t term, uint64_t index, uint32_t entry)
+{
+	const struct sim_checks *checks = sim->checks;
+	const struct sim_term *slot = term < checks->terms_capacity ? &checks->terms[term] : NULL;
+	bool known = slot != NULL && slot->first_entry != 0 && sim_entry_known(checks, slot->first_entry);
+	if (!known || sim_entry(checks, entry)->term == term)
+		return !known;
+	return index >= sim_entry(checks, slot->first_entry)->index ||
+	       sim_entry_ancestor(checks, slot->first_entry, index) != entry;
+}
+
 /* The follower's entry at the index, which its platter holds, is the leader's. */
 static bool is_leaders(const struct sim *sim, uint64_t term, uint64_t index, uint32_t entry)
 {
@@ -204,6 +215,8 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	if (message.from_incarnation != watch->shadow.identity.incarnation)
 		sim_fail(sim, "member %u sends a frame under another incarnation than its platter's", from + 1);
 	bool promises = promises_term(&message);
+	if (promises)
+		sim_progress_said(sim, from, &message);
 	if (promises && message.term > watch->shadow.term)
 		sim_fail(sim, "member %u tells member %u of term %" PRIu64 ", its platter holds term %" PRIu64,
 			 from + 1, to + 1, message.term, watch->shadow.term);

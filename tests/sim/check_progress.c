@@ -1,7 +1,7 @@
 /*
  * What a member owes: to those who asked it (every ticket that it took is answered, once), to messages (a higher term is taken
- * over, an order to campaign counts in its own term only), and to the cluster when its disk hangs. All without looking into it:
- * from what it took, what it was handed, and what its disk does.
+ * over, an order to campaign counts in its own term only, nothing is acknowledged that no append of the term has named), and to
+ * the cluster when its disk hangs. All without looking into it: from what it took, what it was handed, and what its disk does.
  */
 #include "check.h"
 
@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#define TERMS_KEPT 16u
 #define FLUSHES_MAX 200u /* that may pass before any write that waits is durable */
 
 struct sim_progress {
@@ -20,6 +21,9 @@ struct sim_progress {
 		uint64_t told_term;   /* highest in an answer that it was handed; such a term is taken over */
 		bool ordered;	      /* to campaign, since its last turn … */
 		uint64_t order_term;  /* … in this term, the highest */
+		struct {
+			uint64_t term, index; /* the highest that an append of the term has named */
+		} named[TERMS_KEPT];	      /* by term: what it did not believe may be of a higher one */
 		uint64_t durable_seq; /* of its log … */
 		uint64_t flushes;     /* … and how many records had been written when it last rose */
 	} members[SIM_MEMBERS_MAX];
@@ -101,6 +105,20 @@ static bool is_believed(const struct sim *sim, unsigned number, const struct wir
 	       storage_has_room(replica_storage(member->replica));
 }
 
+static void hear_append(struct sim *sim, unsigned number, const struct wire_message *message)
+{
+	struct member_progress *progress = &sim->progress->members[number];
+	uint64_t last = message->append.prev_index + message->append.n_entries;
+	uint64_t *term = &progress->named[message->term % TERMS_KEPT].term;
+	uint64_t *named = &progress->named[message->term % TERMS_KEPT].index;
+	if (message->term > *term)
+		*named = 0;
+	if (message->term >= *term && last > *named)
+		*named = last;
+	if (message->term > *term)
+		*term = message->term;
+}
+
 void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, size_t len)
 {
 	struct member_progress *progress = &sim->progress->members[number];
@@ -114,7 +132,26 @@ void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, 
 	} else if ((message.type == WIRE_APPEND_REPLY || message.type == WIRE_VOTE_REPLY) &&
 		   message.term > progress->told_term && is_believed(sim, number, &message)) {
 		progress->told_term = message.term;
+	} else if (message.type == WIRE_APPEND) {
+		hear_append(sim, number, &message);
 	}
+}
+
+void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message)
+{
+	const struct member_progress *progress = &sim->progress->members[number];
+	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
+	uint64_t match = message->append_reply.match;
+	if (message->type != WIRE_APPEND_REPLY || message->append_reply.rejected ||
+	    match <= sim_snapshot_newest(shadow))
+		return;
+	uint64_t term = progress->named[message->term % TERMS_KEPT].term;
+	if (term < message->term ||
+	    (term == message->term && match > progress->named[message->term % TERMS_KEPT].index))
+		sim_fail(sim,
+			 "member %u acknowledges entry %" PRIu64 " in term %" PRIu64
+			 ", and no append of that term has named it",
+			 number + 1, match, message->term);
 }
 
 static void check_messages(struct sim *sim, unsigned number, const struct raft_status *before,

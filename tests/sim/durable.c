@@ -138,6 +138,10 @@ static bool add_record(const struct builder *builder, const uint8_t *bytes, uint
 		return false;
 	if (!cut_fits(builder, record.prev_index, record.prev_term))
 		return false;
+	if (builder->live && record.commit > record.prev_index + record.n_entries)
+		sim_fail(builder->sim,
+			 "%s: a record ends at entry %" PRIu64 " and says that entry %" PRIu64 " is committed",
+			 builder->where, record.prev_index + record.n_entries, record.commit);
 	sim_log_cut(&shadow->log, record.prev_index);
 	struct sim_segment *segment = &shadow->segments[shadow->n_segments - 1];
 	if ((record.prev_index > 0 || record.n_entries > 0) && record.prev_index < segment->lowest)

@@ -76,6 +76,26 @@ static void check_header(struct sim *sim, unsigned member, uint64_t index, const
 			 member + 1, index, header->term);
 }
 
+/* The chain of checksums through all parts, as daemon/storage/README.md has it: not the code that the members run. */
+static bool parts_are_good(const uint8_t *bytes, uint64_t size, uint64_t at, uint64_t before)
+{
+	while (at < size) {
+		uint64_t checksum, part = SNAPSHOT_FOOTER_SIZE;
+		uint32_t payload;
+		if (size - at < SNAPSHOT_BLOCK_HEADER_SIZE)
+			return false;
+		memcpy(&checksum, bytes + at, sizeof checksum);
+		memcpy(&payload, bytes + at + 12, sizeof payload);
+		if (memcmp(bytes + at + 8, "RKSB", 4) == 0)
+			part = SNAPSHOT_BLOCK_HEADER_SIZE + (uint64_t)payload;
+		if (part > size - at || checksum != XXH3_64bits_withSeed(bytes + at + 8, part - 8, before))
+			return false;
+		before = checksum;
+		at += part;
+	}
+	return true;
+}
+
 /* Whatever bears a snapshot's name is complete. */
 static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint64_t index, const uint8_t *bytes,
 					 uint64_t size)
@@ -83,11 +103,15 @@ static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint6
 	struct snapshot_parser parser = {0};
 	while (!parser.done) {
 		struct snapshot_found found;
+		bool begins = !parser.started;
 		uint64_t at = parser.chain.offset;
 		enum snapshot_result r = snapshot_parse(&parser, bytes + at, size - at, &found);
 		if (r != SNAPSHOT_OK)
 			sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " is not whole: byte %" PRIu64,
 				 member + 1, index, at);
+		if (begins && !parts_are_good(bytes, size, parser.chain.offset, parser.chain.checksum))
+			sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " is damaged and bears its name",
+				 member + 1, index);
 		if (found.part != SNAPSHOT_PART_HEADER)
 			continue;
 		if (index < sim->checks->floor)
