@@ -8,6 +8,7 @@
 #include "bridge/client.h"
 #include "bridge/clock.h"
 #include "bridge/members.h"
+#include "bridge/monitor.h"
 #include "bridge/session.h"
 #include "daemon/assert.h"
 #include "daemon/config/config.h"
@@ -45,6 +46,7 @@ struct bridge {
 	struct pool pool;
 	struct session *session;
 	struct clients *clients;
+	struct monitor *monitor; /* NULL: no metrics are served */
 	struct event *timer;
 	uint64_t timer_ms; /* when it fires; UINT64_MAX: it is not set */
 	struct event *signals[2];
@@ -270,6 +272,7 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 		    clients_count(bridge->clients));
 	service_notify_stopping();
 	service_notify_extend_us((bound + 1000) * 1000);
+	monitor_note_stopping(bridge->monitor);
 	clients_stop(bridge->clients);
 }
 
@@ -371,6 +374,15 @@ static int bridge_start(struct bridge *bridge)
 	r = clients_new(&clients, &bridge->clients);
 	if (r < 0)
 		return r;
+	struct monitor_sources sources = {.base = bridge->base,
+					  .config = &bridge->config,
+					  .clients = bridge->clients,
+					  .session = bridge->session,
+					  .members = bridge->members,
+					  .pool = &bridge->pool};
+	r = monitor_new(&sources, &bridge->monitor);
+	if (r < 0)
+		return r;
 	return watch_process(bridge) ? 0 : -ENOMEM;
 }
 
@@ -382,6 +394,7 @@ static void free_event(struct event *event)
 
 static void bridge_fini(struct bridge *bridge)
 {
+	monitor_free(bridge->monitor);
 	clients_free(bridge->clients);
 	session_free(bridge->session);
 	free_event(bridge->signals[0]);
@@ -430,6 +443,7 @@ static void show_leader(struct bridge *bridge)
 /* Returns true when there is more to do at once. */
 static bool bridge_turn(struct bridge *bridge)
 {
+	uint64_t begin = monitor_begin_turn(bridge->monitor);
 	bridge->now_ms = clock_now_ms();
 	members_receive(bridge->members, bridge->now_ms);
 	clients_resume(bridge->clients, bridge->now_ms);
@@ -438,6 +452,7 @@ static bool bridge_turn(struct bridge *bridge)
 	show_leader(bridge);
 	set_timer(bridge);
 	bool pending = members_pending(bridge->members);
+	monitor_end_turn(bridge->monitor, begin);
 	return clients_pending(bridge->clients) || pending;
 }
 

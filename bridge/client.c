@@ -145,6 +145,7 @@ static void client_new(struct clients *clients, int fd)
 	client->fd = fd;
 	TAILQ_INSERT_TAIL(&clients->all, client, all);
 	clients->n++;
+	clients->accepted++;
 	client_watch(client, EV_READ);
 }
 
@@ -234,6 +235,19 @@ struct clients *clients_free(struct clients *clients)
 uint32_t clients_count(const struct clients *clients)
 {
 	return clients->n;
+}
+
+struct clients_stats clients_get_stats(const struct clients *clients)
+{
+	return (struct clients_stats){
+		.connections = clients->n,
+		.connections_max = clients->options.connections_max,
+		.accepted = clients->accepted,
+		.input_bytes = clients->input_bytes,
+		.input_bytes_max = INPUT_BYTES_MAX,
+		.output_bytes = clients->output_bytes,
+		.output_bytes_max = OUTPUT_BYTES_MAX,
+	};
 }
 
 /* Turns ------------------------------------------------------------------------------------------------ */

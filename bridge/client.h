@@ -29,6 +29,13 @@ int clients_new(const struct clients_options *options, struct clients **ret_clie
 	__attribute__((warn_unused_result));
 struct clients *clients_free(struct clients *clients); /* closes all; NULL is fine; returns NULL */
 uint32_t clients_count(const struct clients *clients);
+struct clients_stats {
+	uint64_t connections, connections_max;
+	uint64_t accepted;			 /* since the start */
+	uint64_t input_bytes, input_bytes_max;	 /* unfinished long lines */
+	uint64_t output_bytes, output_bytes_max; /* answers that were not read yet */
+};
+struct clients_stats clients_get_stats(const struct clients *clients);
 
 /* For session_options; arg is a pointer to the struct clients pointer, since the session is made first. */
 bool clients_answered(void *arg, struct request *request, const uint8_t *data, uint32_t size);

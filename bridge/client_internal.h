@@ -71,6 +71,7 @@ struct clients {
 	struct client_queue starved;
 	struct client_queue dirty;
 	uint32_t n;
+	uint64_t accepted;
 	bool stopping;
 	size_t input_bytes;
 	size_t output_bytes;

@@ -427,3 +427,20 @@ const struct session_counters *session_get_counters(const struct session *sessio
 {
 	return &session->counters;
 }
+
+struct session_queues session_get_queues(const struct session *session)
+{
+	const struct window *window = &session->window;
+	return (struct session_queues){
+		.writes_waiting = window->waiting.tail - window->waiting.head,
+		.writes_waiting_max = WINDOW_WAITING_MAX,
+		.writes_sent = window->numbered.tail - window->numbered.head,
+		.writes_sent_max = WINDOW_NUMBERED_MAX,
+		.reads = reads_count(&session->table),
+		.reads_max = READS_MAX,
+		.waiting_bytes = window->waiting_bytes,
+		.waiting_bytes_max = WINDOW_WAITING_BYTES_MAX,
+		.sent_bytes = window->numbered_bytes,
+		.sent_bytes_max = WINDOW_NUMBERED_BYTES_MAX,
+	};
+}

@@ -58,4 +58,14 @@ struct session_counters {
 };
 const struct session_counters *session_get_counters(const struct session *session);
 
+/* What waits, and how much may. */
+struct session_queues {
+	uint64_t writes_waiting, writes_waiting_max; /* without a number */
+	uint64_t writes_sent, writes_sent_max;	     /* numbered: sent, and not known to be applied */
+	uint64_t reads, reads_max;
+	uint64_t waiting_bytes, waiting_bytes_max; /* of the writes' commands */
+	uint64_t sent_bytes, sent_bytes_max;
+};
+struct session_queues session_get_queues(const struct session *session);
+
 #endif

@@ -5,6 +5,7 @@
 #include "server.h"
 
 #include "daemon/assert.h"
+#include "daemon/metrics/process.h"
 #include "daemon/service/service.h"
 
 #include <errno.h>
@@ -165,9 +166,9 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	struct server *server = arg;
-	uint64_t begin = server_now_us();
+	uint64_t begin = metrics_now_us();
 	server_turn(server);
-	uint64_t us = server_now_us() - begin;
+	uint64_t us = metrics_now_us() - begin;
 	metrics_count(&server->counters.turns, us);
 	if (us > server->counters.turn_us_max)
 		server->counters.turn_us_max = us;

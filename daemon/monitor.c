@@ -7,14 +7,12 @@
 #include "server.h"
 
 #include "daemon/assert.h"
+#include "daemon/metrics/process.h"
 #include "daemon/service/service.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #define SOCKET_MODE 0660u
 
@@ -87,9 +85,6 @@ enum family {
 	JOURNAL_LINES,
 	JOURNAL_SUPPRESSED,
 	JOURNAL_MAX,
-	CPU_SECONDS,
-	RESIDENT_BYTES,
-	START_TIME,
 	RENDER_MAX,
 	N_FAMILIES
 };
@@ -197,56 +192,9 @@ static const struct metrics_family families[N_FAMILIES] = {
 				"Lines left out as repetition."},
 	[JOURNAL_MAX] = {"raftkv_journal_longest_write_seconds", METRICS_GAUGE,
 			 "The longest that writing one line took: nothing else happens meanwhile."},
-	[CPU_SECONDS] = {"process_cpu_seconds_total", METRICS_COUNTER, "User and system time of the process."},
-	[RESIDENT_BYTES] = {"process_resident_memory_bytes", METRICS_GAUGE,
-			    "Resident memory of the process, 0 where /proc is hidden."},
-	[START_TIME] = {"process_start_time_seconds", METRICS_GAUGE,
-			"When the process started, in seconds since 1970."},
 	[RENDER_MAX] = {"raftkv_metrics_longest_render_seconds", METRICS_GAUGE,
 			"The longest that putting these metrics together took before."},
 };
-
-/* The process ----------------------------------------------------------------------------------------- */
-
-uint64_t server_now_us(void)
-{
-	struct timespec now;
-	int r = clock_gettime(CLOCK_MONOTONIC, &now);
-	raft_assert(r == 0);
-	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
-uint64_t server_resident_bytes(void)
-{
-	unsigned long long total = 0;
-	unsigned long long resident = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-	if (file == NULL)
-		return 0; /* /proc may be hidden by the sandbox: unknown is reported as 0 */
-	if (fscanf(file, "%llu %llu", &total, &resident) != 2)
-		resident = 0;
-	(void)fclose(file); /* only read */
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-uint64_t server_cpu_us(void)
-{
-	struct rusage usage;
-	if (getrusage(RUSAGE_SELF, &usage) < 0)
-		return 0;
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
-	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-/* When the process began, by today's wall clock: an hour that was set meanwhile moves it, as it does for everybody. */
-static uint64_t start_time_us(const struct server *server)
-{
-	struct timespec wall;
-	int r = clock_gettime(CLOCK_REALTIME, &wall);
-	raft_assert(r == 0);
-	uint64_t wall_us = (uint64_t)wall.tv_sec * 1000000u + (uint64_t)wall.tv_nsec / 1000u;
-	return wall_us - (server_now_us() - server->started_ms * 1000u);
-}
 
 /* Groups of families ---------------------------------------------------------------------------------- */
 
@@ -504,9 +452,7 @@ static void render_process(const struct view *view)
 	single(view, JOURNAL_LINES, journal.lines);
 	single(view, JOURNAL_SUPPRESSED, journal.suppressed);
 	seconds(view, JOURNAL_MAX, journal.longest_us);
-	seconds(view, CPU_SECONDS, server_cpu_us());
-	single(view, RESIDENT_BYTES, server_resident_bytes());
-	seconds(view, START_TIME, start_time_us(server));
+	metrics_process(view->text, server->started_ms * 1000u);
 	metrics_endpoint_get_stats(server->metrics, &endpoint);
 	seconds(view, RENDER_MAX, endpoint.render_us_max);
 }

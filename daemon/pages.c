@@ -4,6 +4,7 @@
 #include "server.h"
 
 #include "daemon/assert.h"
+#include "daemon/metrics/process.h"
 #include "kv/admin.h"
 
 #include <endian.h>
@@ -40,7 +41,7 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.durable = status->durable_index,
 		.first = status->first_index,
 		.state_hash = kv_store_hash(server->store),
-		.rss_bytes = server_resident_bytes(),
+		.rss_bytes = metrics_resident_bytes(),
 		.pid = (uint64_t)getpid(),
 		.keys = store.keys,
 		.store_bytes = store.memory_bytes,
@@ -52,7 +53,7 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.sync_us_max = status->sync_us_max,
 		.uptime_ms = monotonic_ms() - server->started_ms,
 		.members = server_count_members(server),
-		.cpu_us = server_cpu_us(),
+		.cpu_us = metrics_cpu_us(),
 		.entries_proposed = status->proposals,
 		.reads = server->reads_answered,
 		.elections = status->elections,

@@ -129,9 +129,6 @@ bool server_check(void *arg, bool ready, struct metrics_text *text);
 
 /* monitor.c: metrics, where the configuration wants them */
 int server_open_metrics(struct server *server);
-uint64_t server_now_us(void); /* monotonic */
-uint64_t server_resident_bytes(void);
-uint64_t server_cpu_us(void);
 
 /* pages.c */
 void server_answer_status(struct server *server, struct client *client, uint64_t id);

@@ -2,6 +2,7 @@
 #include "daemon/metrics/endpoint.h"
 
 #include "daemon/assert.h"
+#include "daemon/metrics/process.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BACKLOG 16
@@ -44,14 +44,6 @@ struct metrics_endpoint {
 	size_t rendered_len;
 	struct event *forget; /* ends the cache's life */
 };
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-	int r = clock_gettime(CLOCK_MONOTONIC, &now);
-	raft_assert(r == 0);
-	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 /* Connections ----------------------------------------------------------------------------------------- */
 
@@ -169,7 +161,7 @@ static void on_forget(evutil_socket_t fd, short what, void *arg)
 static bool render(struct metrics_endpoint *endpoint)
 {
 	static const struct timeval life = {.tv_usec = METRICS_CACHE_MS * 1000};
-	uint64_t begin = now_us();
+	uint64_t begin = metrics_now_us();
 	char *buf = malloc(METRICS_TEXT_MAX);
 
 	if (buf == NULL)
@@ -182,7 +174,7 @@ static bool render(struct metrics_endpoint *endpoint)
 	}
 	endpoint->rendered = buf;
 	endpoint->rendered_len = text.len;
-	uint64_t us = now_us() - begin;
+	uint64_t us = metrics_now_us() - begin;
 	if (us > endpoint->stats.render_us_max)
 		endpoint->stats.render_us_max = us;
 	return true;

@@ -12,8 +12,8 @@ def dial(where, timeout=10):
     """A connected socket. where: a path, or (host, port)."""
     family = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.connect(where)  # blocking: a full backlog is waited for
     connection.settimeout(timeout)
-    connection.connect(where)
     return connection
 
 

@@ -107,6 +107,45 @@ def test_figures_follow_what_happens(env):
         cluster.members[victim].start()
 
 
+def test_the_bridge_tells_what_its_clients_do(env):
+    """Names by the table and by promtool; requests, connections, bounds; ready only while a leader can be reached; bad
+    clients of its metrics hold up nobody."""
+    with Cluster(env, n_members=3, bridge={"metrics_listen": "{dir}/bridge.metrics"}) as cluster:
+        with cluster.connect() as client, cluster.connect() as second:
+            place = f"{cluster.dir}/bridge.metrics"
+            for number in range(20):
+                words_ok(client.ask("put", b"k%d" % number, b"v"))
+                second.ask("get", b"k%d" % number)
+            metrics = Metrics(place)
+            check_names(env, metrics)
+            check_histogram(metrics, "raftkv_bridge_loop_turn_duration_seconds")
+            assert {name: (metrics.types[name], metrics.helps[name]) for name in metrics.types} == documented("raft-bridge")
+            assert metrics.value("raftkv_bridge_connections") == 2
+            assert metrics.value("raftkv_bridge_requests_total", kind="write") == 20
+            assert metrics.value("raftkv_bridge_requests_total", kind="read") >= 20
+            assert metrics.value("raftkv_bridge_leader") == cluster.leader()
+            assert all(metrics.value("raftkv_bridge_member_connected", member=k) == 1 for k in cluster.ids)
+            for unit in ("items", "bytes"):
+                depths = metrics.family(f"raftkv_bridge_queue_{unit}")
+                limits = metrics.family(f"raftkv_bridge_queue_limit_{unit}")
+                assert depths.keys() == limits.keys() and all(depths[key] <= limits[key] for key in depths)
+            crowd = [dial(place) for _ in range(20)]
+            for number in range(50):
+                words_ok(client.ask("put", b"k", b"%d" % number))
+            assert get(place, "/healthz", timeout=30)[0] == 200
+            for connection in crowd:
+                connection.close()
+            assert get(place, "/readyz") == (200, "[+]loop: turns\n[+]clients: served\n[+]leader: known\nok\n")
+            for k in (1, 2):
+                cluster.members[k].kill()
+            wait_for(lambda: get(place, "/readyz")[0] == 503, 15, "the bridge to know no leader")
+            assert "[-]leader: none can be reached" in get(place, "/readyz")[1]
+            assert get(place, "/healthz")[0] == 200
+            for k in (1, 2):
+                cluster.members[k].start()
+            wait_for(lambda: get(place, "/readyz")[0] == 200, 15, "the bridge to be ready again")
+
+
 def test_health_says_which_check_fails(env):
     """With the quorum gone members are live and not ready; raftctl health says the same by its exit code."""
     with Cluster(env, n_members=3, raft=SOCKETS) as cluster:
