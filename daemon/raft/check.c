@@ -142,7 +142,8 @@ static bool check_vote_request(const struct raft_message *message)
 static bool check_append_reply(const struct raft *core, const struct raft_message *message)
 {
 	if (message->append_reply.match > RAFT_NUMBER_MAX || message->append_reply.prev_index > RAFT_NUMBER_MAX ||
-	    message->append_reply.conflict_index > RAFT_NUMBER_MAX)
+	    message->append_reply.conflict_index > RAFT_NUMBER_MAX ||
+	    message->append_reply.promise_us > RAFT_NUMBER_MAX)
 		return false;
 	if (core->role != RAFT_LEADER || message->term != core->hard.term)
 		return true; /* for another time: not looked at */

@@ -4,7 +4,8 @@
  * Three rules make elections quiet where the paper alone is not, and each needs the others:
  *   PreVote       a member first asks whether it could win; asking changes nothing anywhere.
  *   stickiness    a member that hears a leader neither grants votes nor takes over a candidate's term
- *                 (dissertation, section 4.2.3), unless the leader itself asked for the election.
+ *                 (dissertation, section 4.2.3), unless the leader itself asked for the election. With leases this is a
+ *                 promise that nothing ends before its time (lease.c); without them it ends with the connection.
  *   CheckQuorum   a leader that hears no quorum stops leading (leader.c), so that stickiness always ends.
  * Whoever refuses says its own term: a member behind in terms catches up, one ahead is not ignored for ever.
  * Candidates that this member's configuration does not name are judged like all others (membership.c says why).
@@ -80,6 +81,7 @@ void raft_follow(struct raft *core, uint64_t leader)
 	}
 	core->following.heard_us = core->now_us;
 	core->following.sticky = true;
+	raft_promise_renew(core);
 	raft_reset_election_timer(core);
 }
 
@@ -87,6 +89,8 @@ bool raft_is_sticky(const struct raft *core)
 {
 	if (core->role == RAFT_LEADER)
 		return true; /* CheckQuorum ends this when it is no longer true */
+	if (raft_promise_holds(core))
+		return true; /* whatever has become of the leader that it was given to */
 	return core->leader != RAFT_NO_MEMBER && core->following.sticky &&
 	       core->now_us - core->following.heard_us < core->options.election_timeout_min_us;
 }
@@ -123,7 +127,7 @@ static void ask_for_votes(struct raft *core)
 void raft_campaign(struct raft *core, bool transfer)
 {
 	raft_assert(raft_may_campaign(core) && core->role != RAFT_LEADER);
-	raft_assert(!core->disk_stalled);
+	raft_assert(!core->disk_stalled && (transfer || !raft_promise_holds(core)));
 	forget_term(core);
 	raft_set_hard_state(core, core->hard.term + 1, core->options.id);
 	core->role = RAFT_CANDIDATE;
@@ -157,6 +161,10 @@ void raft_on_election_timeout(struct raft *core)
 	if (!raft_may_campaign(core)) {
 		core->leader = RAFT_NO_MEMBER;
 		core->election_deadline_us = UINT64_MAX; /* until a leader is heard again */
+	} else if (raft_promise_holds(core)) {
+		/* The connection to the leader closed, which is no proof that its lease is over. */
+		core->election_deadline_us =
+			core->promise.until_us + raft_random_below(core, core->options.heartbeat_us / 4 + 1);
 	} else if (core->disk_stalled || !raft_hard_durable(core)) {
 		raft_reset_election_timer(core);
 	} else {

@@ -157,6 +157,7 @@ void raft_flush_follower(struct raft *core)
 	} else {
 		following->acked = acknowledged(core);
 		message->append_reply.match = following->acked;
+		message->append_reply.promise_us = raft_promise_told_us(core);
 	}
 	following->reply = RAFT_REPLY_NONE;
 }

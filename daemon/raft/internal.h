@@ -18,6 +18,7 @@
 #define RAFT_PEERS_MAX (RAFT_MEMBERS_MAX + 9u) /* members, and others that are answered */
 #define RAFT_MESSAGES_PER_PEER (RAFT_APPENDS_PER_STEP + 5u)
 #define RAFT_MESSAGES_MAX (RAFT_PEERS_MAX * RAFT_MESSAGES_PER_PEER)
+#define RAFT_ROUNDS_KEPT 64u /* whose beginning a leader remembers: an answer to an older one gives no lease */
 #define RAFT_NUMBER_MAX (UINT64_MAX / 4) /* terms and indexes from others above this are nonsense */
 
 enum raft_ballot { RAFT_BALLOT_NONE, RAFT_BALLOT_GRANTED, RAFT_BALLOT_REFUSED };
@@ -46,6 +47,7 @@ struct raft_peer {
 	uint64_t losses;      /* how often that was so */
 	uint64_t round;	      /* highest round this peer has answered */
 	uint64_t last_sent_us;
+	uint64_t lease_us;	/* until then it keeps a promise not to vote, by this leader's clock */
 	uint64_t last_ack_us;	/* newest answer to an append of this term: what CheckQuorum counts */
 	uint64_t probe_prev;	/* prev_index of the probe under way */
 	bool probing;		/* next is a guess: one message, then wait for the answer */
@@ -103,7 +105,7 @@ struct raft_following {
 	uint64_t reject_conflict_term;
 };
 
-/* Reads that wait: first n_in_flight for the current round, the others for the next one. */
+/* Reads that wait: the first n_in_flight for round_wanted, the others for one that has not begun. */
 struct raft_reads {
 	struct raft_read *pending;
 	uint64_t *failed; /* same capacity as pending */
@@ -111,8 +113,18 @@ struct raft_reads {
 	size_t n_done; /* at the front: handed out by the last step */
 	size_t n;      /* including n_done */
 	size_t n_in_flight;
-	uint64_t round; /* newest round started in this leadership */
-	uint64_t round_confirmed;
+	uint64_t round;	       /* newest round started in this leadership */
+	uint64_t round_wanted; /* with reads in flight: an answer to this one or a later one will do */
+};
+
+/* A leader's claim to be the only one for a while, and a voter's promise that it rests on: lease.c. */
+struct raft_lease {
+	bool given_up; /* for the rest of this term */
+	uint64_t began_us[RAFT_ROUNDS_KEPT];
+};
+struct raft_promise {
+	uint64_t until_us; /* before, this member helps nobody to become leader; outlives terms and roles */
+	bool unsettled;	   /* it began when now_us was read last, or later */
 };
 
 /* Beats of this member as leader, for whoever watches: beats.c. */
@@ -171,6 +183,8 @@ struct raft {
 
 	struct raft_following following;
 	struct raft_reads reads;
+	struct raft_lease lease;
+	struct raft_promise promise;
 	struct raft_transfer transfer;
 	struct raft_beats beats;
 	unsigned n_peers; /* slots in use, free ones among them */
@@ -285,8 +299,19 @@ int raft_reads_reserve(struct raft *core) __attribute__((warn_unused_result));
 void raft_reads_begin_step(struct raft *core);
 void raft_on_read(struct raft *core, uint64_t read_id);
 void raft_reads_advance(struct raft *core);
-void raft_reads_challenge(struct raft *core);
 void raft_reads_fail(struct raft *core);
+
+/* lease.c; raft_settle_promise is in raft.h */
+void raft_promise_recover(struct raft *core);
+bool raft_promise_holds(const struct raft *core);
+void raft_promise_renew(struct raft *core);
+uint64_t raft_promise_told_us(const struct raft *core);
+void raft_lease_begin_term(struct raft *core);
+void raft_begin_round(struct raft *core);
+uint64_t raft_lease_deadline(const struct raft *core);
+void raft_lease_on_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message);
+void raft_lease_give_up(struct raft *core);
+uint64_t raft_lease_until(const struct raft *core);
 
 /* transfer.c */
 int raft_transfer_check(const struct raft *core, uint64_t target) __attribute__((warn_unused_result));

@@ -64,6 +64,8 @@ void raft_get_status(const struct raft *core, struct raft_status *ret_status)
 	status->uncommitted_bytes = leads ? raft_log_bytes(&core->log, core->commit, core->log.last_index) : 0;
 	status->beat = core->beats.number;
 	status->transferring = leads && core->transfer.target != RAFT_NO_MEMBER;
+	status->lease_us = raft_leads_alone(core) ? 0 : raft_lease_until(core);
+	status->promise_us = core->promise.until_us;
 	status->term_committed = leads && core->commit >= core->term_start;
 	get_membership(core, status);
 }
@@ -220,8 +222,8 @@ void raft_check_invariants(const struct raft *core)
 	raft_assert(core->transfer.timeout_now_due == RAFT_NO_MEMBER);
 	raft_assert(reads->n_done <= reads->n && reads->n <= reads->capacity);
 	raft_assert(reads->n_in_flight <= reads->n - reads->n_done);
-	raft_assert(reads->round_confirmed <= reads->round);
-	raft_assert(reads->n == reads->n_done || reads->round > reads->round_confirmed);
+	raft_assert(reads->round_wanted <= reads->round);
+	raft_assert(reads->n == reads->n_done || reads->n_in_flight > 0);
 	check_log(core);
 	check_writes(core);
 	check_configs(core);
@@ -264,6 +266,7 @@ void raft_check_delta(const struct raft_status *before, const struct raft_status
 	raft_assert(before->id == after->id);
 	raft_assert(before->hard_state.term <= after->hard_state.term);
 	raft_assert(before->commit <= after->commit);
+	raft_assert(before->promise_us <= after->promise_us);
 	raft_assert(before->base_index <= after->base_index);
 	raft_assert(after->commit <= after->last_index && after->durable_index <= after->last_index);
 	if (before->hard_state.term == after->hard_state.term)

@@ -42,6 +42,7 @@ void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t nex
 	peer->match_round = 0;
 	peer->next = next;
 	peer->round = 0;
+	peer->lease_us = 0;
 	peer->last_ack_us = core->now_us;
 	peer->last_sent_us = core->now_us;
 	peer->probing = true;
@@ -64,7 +65,8 @@ void raft_lead(struct raft *core)
 	core->leader = core->options.id;
 	core->term_start = core->log.last_index + 1;
 	core->reads.round = 0;
-	core->reads.round_confirmed = 0;
+	core->reads.round_wanted = 0;
+	raft_lease_begin_term(core);
 	core->transfer.target = RAFT_NO_MEMBER;
 	raft_mark_leaving(core);
 	for (unsigned i = 0; i < core->n_peers; i++) {
@@ -126,7 +128,7 @@ static bool has_lost(struct raft *core, const struct raft_peer *peer, const stru
 	if (message->append_reply.round > peer->match_round)
 		return true;
 	if (core->reads.round == peer->match_round)
-		raft_reads_challenge(core);
+		raft_begin_round(core);
 	return false;
 }
 
@@ -190,6 +192,7 @@ void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struc
 	raft_beats_on_reply(core, peer);
 	if (message->append_reply.round > peer->round)
 		peer->round = message->append_reply.round;
+	raft_lease_on_reply(core, peer, message);
 	if (message->append_reply.rejected)
 		on_reject(core, peer, message);
 	else
@@ -276,8 +279,11 @@ static uint64_t check_quorum_deadline(const struct raft *core)
 uint64_t raft_leader_deadline(const struct raft *core)
 {
 	uint64_t deadline = check_quorum_deadline(core);
+	uint64_t lease_deadline = raft_lease_deadline(core);
 
 	raft_assert(core->role == RAFT_LEADER);
+	if (lease_deadline < deadline)
+		deadline = lease_deadline;
 	for (unsigned i = 0; i < core->n_peers; i++) {
 		uint64_t due = core->peers[i].last_sent_us + core->options.heartbeat_us;
 
@@ -295,6 +301,8 @@ static void heartbeats(struct raft *core)
 	uint64_t heartbeat_us = core->options.heartbeat_us;
 	bool due = false;
 
+	if (core->now_us >= raft_lease_deadline(core))
+		raft_begin_round(core);
 	for (unsigned i = 0; i < core->n_peers; i++)
 		due |= raft_peer_replicates(&core->peers[i]) &&
 		       core->now_us - core->peers[i].last_sent_us >= heartbeat_us;

@@ -12,6 +12,9 @@ static void check_options(const struct raft_options *options)
 	raft_assert(options->election_timeout_min_us > options->heartbeat_us);
 	raft_assert(options->election_timeout_max_us > options->election_timeout_min_us);
 	raft_assert(options->election_timeout_max_us < UINT64_MAX / 4);
+	raft_assert(options->promise_us <= options->election_timeout_min_us && options->promised_us < UINT64_MAX / 4);
+	raft_assert(!options->lease || options->promise_us > 0);
+	raft_assert(options->clock_drift_ppm < RAFT_CLOCK_DRIFT_PPM_MAX);
 	raft_assert(options->batch_bytes_max > 0 && options->window_bytes_max > 0);
 }
 
@@ -91,11 +94,12 @@ void raft_start(struct raft *core, uint64_t now_us)
 	core->now_us = now_us;
 	core->commit = core->commit_hint;
 	core->writes.durable_index = core->log.last_index;
+	raft_promise_recover(core);
 	raft_adopt_config(core);
 	if (!raft_may_campaign(core))
 		core->election_deadline_us = UINT64_MAX;
 	else if (raft_leads_alone(core))
-		core->election_deadline_us = now_us; /* nobody to wait for */
+		core->election_deadline_us = now_us; /* nobody to wait for, unless something was promised */
 	else
 		raft_reset_election_timer(core);
 }

@@ -376,6 +376,8 @@ int raft_step(struct raft *core, const struct raft_event *event, struct raft_upd
 	memset(update, 0, sizeof(*update));
 	core->out = update;
 	core->n_messages = 0;
+	if (event->now_us > core->now_us)
+		raft_settle_promise(core, event->now_us);
 	core->now_us = event->now_us;
 	core->no_room = event->no_room;
 	raft_reads_begin_step(core);

@@ -87,7 +87,16 @@ struct raft_options {
 	uint32_t batch_bytes_max;	  /* entries in one message, in bytes; one entry always fits */
 	uint32_t window_bytes_max;	  /* unacknowledged entries on their way to one follower */
 	uint64_t uncommitted_bytes_max;	  /* a leader's entries that are not committed yet: above, RAFT_E_BUSY */
+
+	/* Leases (lease.c). Members may differ in all of these: a leader relies on what each voter has promised it. */
+	bool lease; /* as leader, answer reads without a round while enough promises last; needs promise_us */
+	uint64_t
+		promise_us; /* with each acknowledgement, by this member's clock: to help nobody to become leader for so
+				   * long; at most election_timeout_min_us, 0: no promise */
+	uint64_t promised_us;	  /* the longest that this data directory may have promised before this start */
+	uint32_t clock_drift_ppm; /* this member's clock runs faster or slower by at most so much */
 };
+#define RAFT_CLOCK_DRIFT_PPM_MAX 500000u
 
 /* What recovery found.  The log begins after base_index, whose term is base_term (both 0 for a new log). */
 struct raft_recovered {
@@ -147,6 +156,9 @@ struct raft_message {
 			uint64_t prev_index;	 /* rejected: the prev_index of the request that this answers */
 			uint64_t conflict_index; /* rejected: where the leader should look next … */
 			uint64_t conflict_term;	 /* … and the follower's term there, 0 if its log is shorter */
+			/* Accepted: for so long, counted from when an append of that round arrived, the follower helps
+			 * nobody to become leader whom the leader did not ask to; 0: no promise. */
+			uint64_t promise_us;
 		} append_reply;
 	};
 };
@@ -173,8 +185,10 @@ enum raft_event_type {
 
 struct raft_event {
 	enum raft_event_type type;
-	uint64_t now_us; /* monotonic clock; never runs backwards between two steps */
-	bool no_room;	 /* there is no room on the disk: the core appends nothing that can wait (it promotes nobody) */
+	/* Monotonic clock that goes on while the machine sleeps; never runs backwards between two steps. Events may share a
+	 * reading; that of a RAFT_EVENT_READ was made after the read had arrived. */
+	uint64_t now_us;
+	bool no_room; /* there is no room on the disk: the core appends nothing that can wait (it promotes nobody) */
 	union {
 		const struct raft_message *message;
 		struct {
@@ -208,6 +222,7 @@ struct raft_event {
 struct raft_read {
 	uint64_t read_id;
 	uint64_t read_index; /* answer once the applied index is at least this */
+	bool leased;	     /* no round was needed */
 };
 
 /* What happened, for the journal; the core itself never logs. */
@@ -323,6 +338,13 @@ struct raft_write_need {
 };
 struct raft_write_need raft_write_need(const struct raft *core, const struct raft_event *event);
 
+/* The clock was read again after the last step. Not needed for safety: a promise given in a step counts from the next time
+ * that the core hears of, and without this call that may be long after, which only delays the next election. */
+void raft_settle_promise(struct raft *core, uint64_t now_us);
+
+/* This member leads, and until after now_us no other one can have been elected. now_us: not before the last step's. */
+bool raft_lease_holds(const struct raft *core, uint64_t now_us);
+
 /* The log may forget entries up to index (committed, in a durable snapshot).  Peers that still need one of them are
  * listed in the next update. */
 void raft_compact(struct raft *core, uint64_t index);
@@ -359,6 +381,8 @@ struct raft_status {
 	uint64_t uncommitted_bytes; /* leader: of entries that are not committed yet */
 	uint64_t beat;		    /* number of its newest beat as leader, 0: none yet */
 	bool transferring;
+	uint64_t lease_us;     /* leader: until when its lease lasts at least; 0: it has none */
+	uint64_t promise_us;   /* until when this member helps nobody to become leader; 0: nothing was promised */
 	bool term_committed;   /* leader: the no-op of its term is committed, so reads are possible */
 	uint64_t config_index; /* of the entry that holds the configuration in force; 0: none does */
 	bool config_pending;   /* it is not known to be committed */

@@ -4,7 +4,8 @@
  * A read may be answered from commit index i when a quorum has said, after the read arrived, that it still follows this
  * leader. Such a round is a number in every append; rounds are never reused in a term, and a read waits for a round
  * that STARTED after it arrived: the answers to an older one may have been under way before a newer leader was
- * elected. All reads that arrive during a round share the next one.
+ * elected. All reads that arrive during a round share the next one. While a lease holds (lease.c) there is nothing to
+ * wait for.
  *
  * Must not know: what is read, and when it is applied.
  */
@@ -57,21 +58,10 @@ static void start_round(struct raft *core)
 {
 	struct raft_reads *reads = &core->reads;
 
-	raft_assert(reads->round == reads->round_confirmed);
-	raft_assert(core->role == RAFT_LEADER);
-	reads->round++;
+	raft_assert(reads->n_in_flight == 0 && reads->n > reads->n_done);
+	raft_begin_round(core);
+	reads->round_wanted = reads->round;
 	reads->n_in_flight = reads->n - reads->n_done;
-	for (unsigned i = 0; i < core->n_peers; i++)
-		if (core->peers[i].voter)
-			core->peers[i].heartbeat_due = true;
-}
-
-/* A round that no read waits for: what is answered to it was true after it began. */
-void raft_reads_challenge(struct raft *core)
-{
-	raft_assert(core->role == RAFT_LEADER);
-	if (core->reads.round == core->reads.round_confirmed)
-		start_round(core);
 }
 
 static void hand_out(struct raft *core, size_t n)
@@ -90,36 +80,43 @@ static uint64_t get_round(const struct raft_peer *peer)
 	return peer->round;
 }
 
-/* A quorum may have answered the current round. A change of the configuration may have made this leader the only voter:
- * then the next round is confirmed as soon as it begins, with nobody left to answer it. */
+/* Nobody else can have been elected since the reads came that wait: none has to wait any longer. */
+static void hand_out_all(struct raft *core)
+{
+	hand_out(core, core->reads.n - core->reads.n_done);
+	core->reads.n_in_flight = 0;
+}
+
+/* A quorum may have answered the round that is wanted, or given a lease. A change of the configuration may have made this
+ * leader the only voter: then the next round is confirmed as soon as it begins, with nobody left to answer it. */
 void raft_reads_advance(struct raft *core)
 {
 	struct raft_reads *reads = &core->reads;
 
 	raft_assert(core->role == RAFT_LEADER);
-	raft_assert(reads->round_confirmed <= reads->round);
-	while (reads->round != reads->round_confirmed) {
-		if (raft_quorum_value(core, reads->round, get_round) < reads->round)
-			return;
-		reads->round_confirmed = reads->round;
+	while (reads->n_in_flight > 0 && raft_quorum_value(core, reads->round, get_round) >= reads->round_wanted) {
 		hand_out(core, reads->n_in_flight);
 		reads->n_in_flight = 0;
 		if (reads->n > reads->n_done)
 			start_round(core);
 	}
+	if (reads->n > reads->n_done && raft_lease_holds(core, core->now_us))
+		hand_out_all(core);
 }
 
 /* The leader has committed an entry of its term, hence its commit index covers all that was ever answered. */
 void raft_on_read(struct raft *core, uint64_t read_id)
 {
 	struct raft_reads *reads = &core->reads;
+	bool leased = raft_lease_holds(core, core->now_us);
 
 	raft_assert(core->role == RAFT_LEADER && core->commit >= core->term_start);
 	raft_assert(reads->n < reads->capacity);
-	reads->pending[reads->n++] = (struct raft_read){.read_id = read_id, .read_index = core->commit};
-	if (raft_leads_alone(core))
-		hand_out(core, reads->n - reads->n_done); /* nobody else could have been elected */
-	else if (reads->round == reads->round_confirmed)
+	reads->pending[reads->n++] =
+		(struct raft_read){.read_id = read_id, .read_index = core->commit, .leased = leased};
+	if (raft_leads_alone(core) || leased)
+		hand_out_all(core);
+	else if (reads->n_in_flight == 0)
 		start_round(core);
 }
 

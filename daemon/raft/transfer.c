@@ -101,6 +101,8 @@ void raft_flush_transfer(struct raft *core)
 	if (peer->match != core->log.last_index)
 		return;
 	transfer->told = true;
+	raft_lease_give_up(
+		core); /* for this term: whoever hears of it, however late, may be elected in spite of promises */
 	(void)raft_emit(core, RAFT_MESSAGE_TIMEOUT_NOW, peer->id, core->hard.term);
 }
 

@@ -45,6 +45,7 @@ static void wire_from_message(const struct replica *replica, const struct raft_m
 		ret->append_reply.prev_index = message->append_reply.prev_index;
 		ret->append_reply.conflict_index = message->append_reply.conflict_index;
 		ret->append_reply.conflict_term = message->append_reply.conflict_term;
+		ret->append_reply.promise_us = message->append_reply.promise_us;
 		break;
 	case RAFT_MESSAGE_TIMEOUT_NOW:
 		ret->type = WIRE_TIMEOUT_NOW;
@@ -89,6 +90,7 @@ bool replica_message_from_wire(const struct wire_message *wire, struct raft_mess
 		ret->append_reply.prev_index = wire->append_reply.prev_index;
 		ret->append_reply.conflict_index = wire->append_reply.conflict_index;
 		ret->append_reply.conflict_term = wire->append_reply.conflict_term;
+		ret->append_reply.promise_us = wire->append_reply.promise_us;
 		return true;
 	case WIRE_TIMEOUT_NOW:
 		ret->type = RAFT_MESSAGE_TIMEOUT_NOW;

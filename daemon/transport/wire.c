@@ -286,7 +286,8 @@ static uint8_t *encode_body(uint8_t *at, const struct wire_message *message)
 	case WIRE_APPEND_REPLY:
 		put_u64(at, message->append_reply.match);
 		put_u64(at + 8, message->append_reply.round);
-		put_u64(at + 16, message->append_reply.prev_index);
+		put_u64(at + 16, message->append_reply.rejected ? message->append_reply.prev_index
+								: message->append_reply.promise_us);
 		put_u64(at + 24, message->append_reply.conflict_index);
 		put_u64(at + 32, message->append_reply.conflict_term);
 		put_u64(at + 40, flags_word(message->append_reply.rejected, false));
@@ -454,10 +455,13 @@ static int decode_append_reply(const uint8_t *body, struct wire_message *message
 		return WIRE_E_FORMAT;
 	message->append_reply.match = get_u64(body);
 	message->append_reply.round = get_u64(body + 8);
-	message->append_reply.prev_index = get_u64(body + 16);
 	message->append_reply.conflict_index = get_u64(body + 24);
 	message->append_reply.conflict_term = get_u64(body + 32);
 	message->append_reply.rejected = (flags & FLAG_0) != 0;
+	if (message->append_reply.rejected)
+		message->append_reply.prev_index = get_u64(body + 16);
+	else
+		message->append_reply.promise_us = get_u64(body + 16);
 	return WIRE_OK;
 }
 

@@ -61,7 +61,9 @@ struct wire_message {
 		} append;
 		struct {
 			bool rejected;
-			uint64_t match, round, prev_index, conflict_index, conflict_term;
+			uint64_t match, round;
+			uint64_t prev_index, conflict_index, conflict_term; /* only if rejected … */
+			uint64_t promise_us;				    /* … and this only if not */
 		} append_reply;
 		struct {
 			uint16_t version_min, version_max;

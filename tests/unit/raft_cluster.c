@@ -181,6 +181,10 @@ void rc_start(struct rc_cluster *cluster, uint64_t id)
 		.batch_bytes_max = o->batch_bytes_max ? o->batch_bytes_max : 1u << 20,
 		.window_bytes_max = o->window_bytes_max ? o->window_bytes_max : 4u << 20,
 		.uncommitted_bytes_max = o->uncommitted_bytes_max ? o->uncommitted_bytes_max : 64u << 20,
+		.lease = o->leases,
+		.promise_us = o->leases ? RC_TIMEOUT_MIN_US : 0,
+		.promised_us = o->leases ? RC_TIMEOUT_MIN_US : 0,
+		.clock_drift_ppm = o->clock_drift_ppm,
 	};
 	struct raft_recovered recovered = {.hard_state = node->disk_hard, .commit = node->disk_commit};
 
@@ -405,7 +409,8 @@ int rc_step(struct rc_cluster *cluster, uint64_t id, const struct raft_event *ev
 	if (result == RAFT_OK) {
 		take_update(cluster, node, &now);
 	} else {
-		/* Refused: the core did not change. */
+		/* Refused: the core did not change, but for a promise that counts from the time that it was told. */
+		before.promise_us = node->status.promise_us;
 		raft_assert(memcmp(&before, &node->status, sizeof(before)) == 0);
 		raft_assert(!node->last.write.needed && node->last.n_messages == 0);
 	}

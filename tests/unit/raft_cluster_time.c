@@ -160,6 +160,14 @@ static void pass_on(struct rc_cluster *cluster, size_t i)
 		deliver(cluster, i, rc_chance(cluster, cluster->duplicate_percent));
 }
 
+/* Nobody was stopped in the middle of what it did: it reads its clock again and sleeps. */
+static void settle_promises(struct rc_cluster *cluster)
+{
+	for (uint64_t id = 1; id <= cluster->n_nodes; id++)
+		if (cluster->nodes[id].core)
+			raft_settle_promise(cluster->nodes[id].core, cluster->now_us);
+}
+
 /* The earliest thing that is due at or before limit_us, or false. */
 static bool run_one(struct rc_cluster *cluster, uint64_t limit_us)
 {
@@ -192,8 +200,10 @@ static bool run_one(struct rc_cluster *cluster, uint64_t limit_us)
 	}
 	if (best > limit_us)
 		return false;
-	if (best > cluster->now_us)
+	if (best > cluster->now_us) {
+		settle_promises(cluster);
 		cluster->now_us = best;
+	}
 	if (flight != SIZE_MAX)
 		pass_on(cluster, flight);
 	else if (disk)

@@ -272,6 +272,7 @@ static void run_seed(uint64_t seed, struct tally *tally)
 	struct rc_options options = {.n_nodes = sizes[seed % 8], .seed = seed};
 	struct rc_cluster c;
 
+	options.leases = seed % 2 == 1;
 	if (seed % 3 == 0 && options.n_nodes > 1)
 		options.n_learners = 1;
 	if (seed % 4 == 0) {

@@ -229,6 +229,29 @@ static void test_append_reply_has_its_documented_bytes(void **state)
 	assert_golden(&message, golden_append_reply);
 }
 
+/* One place, two meanings: where it was rejected, or what an acceptance promises. */
+static void test_append_reply_promises_only_with_an_acceptance(void **state)
+{
+	struct wire_message message = header(WIRE_APPEND_REPLY), got;
+	uint8_t frame[256];
+
+	(void)state;
+	message.append_reply.match = 31;
+	message.append_reply.promise_us = 136363;
+	assert_int_equal(wire_encoded_size(&message), 64 + 48);
+	wire_encode(&message, frame);
+	assert_int_equal(frame[64 + 16] | frame[64 + 17] << 8 | frame[64 + 18] << 16, 136363);
+	assert_int_equal(wire_decode(frame, 64 + 48, NULL, 0, &got), WIRE_OK);
+	assert_true(!got.append_reply.rejected && got.append_reply.promise_us == 136363);
+	assert_int_equal(got.append_reply.prev_index, 0);
+	message.append_reply.rejected = true;
+	message.append_reply.prev_index = 33;
+	wire_encode(&message, frame);
+	assert_int_equal(wire_decode(frame, 64 + 48, NULL, 0, &got), WIRE_OK);
+	assert_true(got.append_reply.rejected && got.append_reply.prev_index == 33);
+	assert_int_equal(got.append_reply.promise_us, 0);
+}
+
 static void test_timeout_now_and_hello_have_their_documented_bytes(void **state)
 {
 	(void)state;
@@ -648,6 +671,7 @@ int main(void)
 		cmocka_unit_test(test_vote_reply_has_its_documented_bytes),
 		cmocka_unit_test(test_appends_have_their_documented_bytes),
 		cmocka_unit_test(test_append_reply_has_its_documented_bytes),
+		cmocka_unit_test(test_append_reply_promises_only_with_an_acceptance),
 		cmocka_unit_test(test_timeout_now_and_hello_have_their_documented_bytes),
 		cmocka_unit_test(test_decoding_gives_back_every_field),
 		cmocka_unit_test(test_each_flag_travels_by_itself),
