@@ -130,6 +130,8 @@ static void json_member(struct json *json, const struct config_member *member, c
 		{"log_bytes", status->log_bytes},
 		{"snapshot_index", status->snapshot_index},
 		{"snapshot_bytes", status->snapshot_bytes},
+		{"lease_us", status->lease_us},
+		{"leased_reads", status->leased_reads},
 	};
 	char version[TEXT_SIZE];
 	format_version(version, status->version);
@@ -143,6 +145,7 @@ static void json_member(struct json *json, const struct config_member *member, c
 		json_null(json, "lag");
 	else
 		json_u64(json, "lag", lag(status, leader));
+	json_string(json, "read_mode", status->lease != 0 ? "lease" : "index");
 	json_hex(json, "incarnation", status->incarnation);
 	json_hex(json, "state_hash", status->state_hash);
 	for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
@@ -247,6 +250,18 @@ static void print_warnings(const struct survey *survey)
 	}
 }
 
+/* Whether reads need a round now, where leases are configured. */
+static void print_lease(const struct kv_member_status *leader)
+{
+	if (leader->lease == 0)
+		return;
+	if (leader->lease_us > 0)
+		printf("reads by lease, good for %" PRIu64 " ms unless renewed\n", leader->lease_us / 1000u);
+	else
+		printf("reads by lease are configured, but the leader has none now: too few voters promise it one, or a "
+		       "hand-over was tried in this term\n");
+}
+
 static void print_table(const struct survey *survey)
 {
 	const struct kv_member_status *leader = survey_leader(survey);
@@ -267,6 +282,8 @@ static void print_table(const struct survey *survey)
 			printf("%6" PRIu64 "  unreachable at %s\n", member->id, member->client);
 	}
 	print_warnings(survey);
+	if (leader != NULL)
+		print_lease(leader);
 	switch (compare_copies(survey)) {
 	case COPIES_AGREE:
 		if (survey_reachable(survey) > 1)

@@ -69,6 +69,9 @@ void server_answer_status(struct server *server, struct client *client, uint64_t
 		.snapshot_bytes = status->snapshot_bytes,
 		.log_bytes = metrics.log_bytes_since_snapshot,
 		.voters = metrics.n_voters,
+		.lease = status->lease,
+		.lease_us = status->lease_us,
+		.leased_reads = status->leased_reads,
 	};
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
 	if (data != NULL)

@@ -197,6 +197,9 @@ struct kv_member_status {
 	uint64_t snapshot_bytes; /* of its file */
 	uint64_t log_bytes;	 /* written to the log since that snapshot */
 	uint64_t voters;	 /* in the configuration */
+	uint64_t lease;	       /* 1: it answers reads by lease while it leads and has one; 0: each needs a round */
+	uint64_t lease_us;     /* leader: how long its lease lasts at least; 0: it has none now */
+	uint64_t leased_reads; /* answered by lease since start, in batches as clients sent them */
 };
 #define KV_MARK_ENTRIES 4096u
 #define KV_STATUS_SIZE (sizeof(struct kv_member_status))

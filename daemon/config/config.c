@@ -355,6 +355,25 @@ static void check_exceeds(struct reading *reading, const char *larger, uint32_t 
 			       "%u is not less than %s, which is %u by default", smaller_ms, larger, larger_ms);
 }
 
+/* A lease that ends before the next heartbeat renews it is none. */
+static void check_lease(struct reading *reading)
+{
+	const struct config *config = &reading->config;
+	const struct scan_item *mode = find_item(&reading->scan, reading->scan.n_items, "raft", "read_mode");
+	uint64_t lease_ms = (uint64_t)config->election_timeout_min_ms * (100 - config->clock_drift_percent) /
+			    (100 + config->clock_drift_percent);
+
+	if (config->read_mode != CONFIG_READ_LEASE || lease_ms > config->heartbeat_ms ||
+	    config->election_timeout_min_ms <= config->heartbeat_ms) /* which is reported as that */
+		return;
+	raft_assert(mode != NULL); /* it is not the default */
+	config_mistake(
+		&reading->mistakes, mode->line, "raft", "read_mode",
+		"with clock_drift_percent = %u a lease lasts %u ms of the %u of election_timeout_min_ms, which must be "
+		"more than heartbeat_ms, %u",
+		config->clock_drift_percent, (uint32_t)lease_ms, config->election_timeout_min_ms, config->heartbeat_ms);
+}
+
 static void check_relations(struct reading *reading)
 {
 	const struct config *config = &reading->config;
@@ -363,6 +382,7 @@ static void check_relations(struct reading *reading)
 		      config->heartbeat_ms);
 	check_exceeds(reading, "election_timeout_max_ms", config->election_timeout_max_ms, "election_timeout_min_ms",
 		      config->election_timeout_min_ms);
+	check_lease(reading);
 }
 
 /* ------------------------------------------------------------------------------------------------------ */

@@ -35,6 +35,9 @@
  * heartbeat_ms = 50              ; 1 … 10000
  * election_timeout_min_ms = 150  ; > heartbeat_ms
  * election_timeout_max_ms = 300  ; > election_timeout_min_ms
+ * read_mode = index              ; index, lease
+ * clock_drift_percent = 10       ; 1 … 25; with read_mode = lease heartbeat_ms must be less than the lease that remains of
+ *                                ; election_timeout_min_ms: * (100 - drift) / (100 + drift)
  * segment_size = 16MiB           ; 4MiB … 1GiB, multiple of 4096
  * log_cache_size = 32MiB         ; 1MiB … 64GiB
  * snapshot_log_size = 32MiB      ; 64KiB … 64GiB
@@ -75,6 +78,8 @@ enum config_log_level {
 	CONFIG_LOG_DEBUG = 7
 }; /* syslog's numbers */
 
+enum config_read_mode { CONFIG_READ_INDEX, CONFIG_READ_LEASE };
+
 struct config {
 	char cluster_name[CONFIG_NAME_MAX + 1];
 	unsigned n_members; /* 1 … RAFT_MEMBERS_MAX, in ascending order of id */
@@ -82,6 +87,8 @@ struct config {
 	uint32_t heartbeat_ms;
 	uint32_t election_timeout_min_ms;
 	uint32_t election_timeout_max_ms;
+	enum config_read_mode read_mode;
+	uint32_t clock_drift_percent;
 	uint32_t segment_size;
 	uint64_t log_cache_size;
 	uint64_t snapshot_log_size;    /* a snapshot is due when the log since the last one is larger than this … */

@@ -21,6 +21,7 @@ enum field_kind {
 	FIELD_SIZE64,
 	FIELD_LEVEL,
 	FIELD_LISTEN,
+	FIELD_READ_MODE,
 };
 
 struct schema_field {
@@ -54,6 +55,9 @@ static const struct schema_field fields[] = {
 	 "a whole number from 2 to 600000 (milliseconds), more than heartbeat_ms"},
 	{SCHEMA_RAFT, "election_timeout_max_ms", FIELD_NUMBER, IN_CONFIG(election_timeout_max_ms), 3, TIMEOUT_MS_MAX,
 	 "a whole number from 3 to 600000 (milliseconds), more than election_timeout_min_ms"},
+	{SCHEMA_RAFT, "read_mode", FIELD_READ_MODE, IN_CONFIG(read_mode), 0, 0, "index or lease"},
+	{SCHEMA_RAFT, "clock_drift_percent", FIELD_NUMBER, IN_CONFIG(clock_drift_percent), 1, 25,
+	 "a whole number from 1 to 25 (percent)"},
 	{SCHEMA_RAFT, "segment_size", FIELD_SIZE32, IN_CONFIG(segment_size), 4 * MIB, GIB,
 	 "a size from 4MiB to 1GiB, a multiple of 4096 bytes, written like 4194304, 4096KiB, 16MiB or 1GiB"},
 	{SCHEMA_RAFT, "log_cache_size", FIELD_SIZE64, IN_CONFIG(log_cache_size), MIB, 64 * GIB,
@@ -171,6 +175,16 @@ static bool set_level(const char *value, enum config_log_level *ret_level)
 	return false;
 }
 
+static bool set_read_mode(const char *value, enum config_read_mode *ret_mode)
+{
+	bool lease = strcmp(value, "lease") == 0;
+
+	if (!lease && strcmp(value, "index") != 0)
+		return false;
+	*ret_mode = lease ? CONFIG_READ_LEASE : CONFIG_READ_INDEX;
+	return true;
+}
+
 /* The default root and every member's directory are put together in config.c; data_root itself is only checked here. */
 static bool set_path(const struct schema_field *field, const char *value, char *target, const char **ret_why)
 {
@@ -231,6 +245,9 @@ bool schema_set(const struct schema_field *field, const char *value, struct conf
 	case FIELD_LISTEN:
 		valid = set_listen(field, value, member, target, &why);
 		break;
+	case FIELD_READ_MODE:
+		valid = set_read_mode(value, target);
+		break;
 	}
 	if (valid)
 		return true;
@@ -252,6 +269,8 @@ void schema_set_defaults(struct config *config)
 	config->heartbeat_ms = 50;
 	config->election_timeout_min_ms = 150;
 	config->election_timeout_max_ms = 300;
+	config->read_mode = CONFIG_READ_INDEX;
+	config->clock_drift_percent = 10;
 	config->segment_size = 16 * MIB;
 	config->log_cache_size = 32 * MIB;
 	config->snapshot_log_size = 32 * MIB;

@@ -21,6 +21,7 @@ struct pending_read {
 	uint64_t read_index; /* UINT64_MAX while leadership is not confirmed */
 	uint64_t ticket;
 	bool failed; /* leadership was lost first */
+	bool leased; /* it is confirmed by a lease, not by a round */
 };
 
 /* First-in first-out ring of fixed-size elements that grows by doubling. Zero-initialise, set element_size. */

@@ -317,6 +317,11 @@ static void replica_release_reads(struct replica *replica)
 		struct pending_read read = *front;
 		if (!read.failed && read.read_index > replica->applied)
 			return;
+		/* The time was read again since the lease was looked at. That it held then is enough; but a member that was
+		 * stopped since knows now that it may lead no more, and need not show off what it knows. */
+		if (read.leased && !raft_lease_holds(replica->core, replica->now_us))
+			read.failed = true;
+		replica->leased_reads += read.leased && !read.failed;
 		pending_pop(&replica->reads);
 		if (read.failed)
 			replica->machine->unreadable(replica->machine_arg, read.ticket, REPLICATOR_E_LOST);
@@ -384,6 +389,11 @@ int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+void replica_settle(struct replica *replica, uint64_t now_us)
+{
+	raft_settle_promise(replica->core, now_us);
 }
 
 uint64_t replica_deadline_us(const struct replica *replica)

@@ -37,6 +37,9 @@ struct replica *replica_free(struct replica *replica);
 /* Does all that is due at now_us. wall_ms: the wall clock, for the time in entries. Results as replicator_process. */
 int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
 
+/* After replica_process: the clock was read again. What was promised in that call counts from now on. */
+void replica_settle(struct replica *replica, uint64_t now_us);
+
 /* When replica_process must be called next at the latest; now or earlier: there is work left. */
 uint64_t replica_deadline_us(const struct replica *replica);
 

@@ -164,6 +164,7 @@ struct replica {
 
 	uint64_t elections;
 	uint64_t proposals;
+	uint64_t leased_reads;
 	uint64_t bad_frames;
 	uint64_t stale_frames; /* of an incarnation that is no member */
 	uint64_t received_frames, received_bytes;

@@ -6,6 +6,7 @@
 
 #include "daemon/assert.h"
 #include "daemon/config/config.h"
+#include "promise.h"
 #include "replica.h"
 
 #include <errno.h>
@@ -38,6 +39,10 @@ struct replicator {
 	int epoll_fd;
 	int timer_fd;
 	uint64_t armed_us; /* when the timer fires; UINT64_MAX: not armed */
+	/* Longer promises than this member gives now may have been given before its start, and are over then; 0: none were. */
+	uint64_t promises_end_us;
+	uint64_t promise_us;
+	char directory[CONFIG_PATH_MAX + 1]; /* where that is written, in this case */
 };
 
 const char *replicator_result_name(int result)
@@ -81,6 +86,9 @@ const char *replicator_result_name(int result)
 	return result < 0 ? strerror(-result) : "unknown result";
 }
 
+/* What the members' timeouts, and above all leases, are measured with: CLOCK_BOOTTIME, which goes on while the machine sleeps. A
+ * leader that was suspended must find its lease expired when it wakes up; CLOCK_MONOTONIC would not have noticed. Neither
+ * sees that a hypervisor stopped the whole machine and its clocks with it. */
 static uint64_t clock_us(clockid_t clock)
 {
 	struct timespec now;
@@ -139,6 +147,11 @@ static void fill_options(const struct config *config, uint64_t id, struct replic
 		.window_bytes_max = WINDOW_BYTES_MAX,
 		.uncommitted_bytes_max = UNCOMMITTED_BYTES_MAX,
 	};
+	if (config->read_mode == CONFIG_READ_LEASE) {
+		ret->raft.lease = true;
+		ret->raft.promise_us = ret->raft.election_timeout_min_us;
+	}
+	ret->raft.clock_drift_ppm = config->clock_drift_percent * 10000u;
 	ret->storage = (struct storage_options){
 		.cluster_id = ret->cluster,
 		.member_id = id,
@@ -187,7 +200,7 @@ static int open_descriptors(struct replicator *replicator, int transport_fd)
 	replicator->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (replicator->epoll_fd < 0)
 		return -errno;
-	replicator->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	replicator->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (replicator->timer_fd < 0)
 		return -errno;
 	int r = watch(replicator->epoll_fd, replicator->timer_fd);
@@ -231,6 +244,30 @@ static int copy_machine(struct replicator *replicator, const struct replicator_m
 	return -EINVAL;
 }
 
+/* Before anything is promised, and under the directory's lock. */
+static int begin_promises(struct replicator *replicator, const struct config_member *member,
+			  struct raft_options *options, char *message)
+{
+	int r = promise_begin(member->data, options->promise_us, &options->promised_us);
+	if (r == -EBADMSG)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
+			       "%s/" PROMISE_FILE " is damaged; it says how long after its start this member must not vote. When "
+			       "the member has been stopped for longer than any election_timeout_min_ms that it ever had, "
+			       "remove the file",
+			       member->data);
+	else if (r < 0)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read or write %s/" PROMISE_FILE ": %s",
+			       member->data, strerror(-r));
+	if (r != 0)
+		return r;
+	replicator->promise_us = options->promise_us;
+	if (options->promised_us > options->promise_us) {
+		memcpy(replicator->directory, member->data, strlen(member->data) + 1);
+		replicator->promises_end_us = clock_us(CLOCK_BOOTTIME) + options->promised_us;
+	}
+	return 0;
+}
+
 static int open_replica(struct replicator *replicator, const struct config *config, uint64_t id, void *arg,
 			char *message)
 {
@@ -242,13 +279,15 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	int r = open_disk(config_find_member(config, id), &disk, message);
 	if (r < 0)
 		return r;
-	r = open_transport(config, id, &transport, message);
+	r = begin_promises(replicator, config_find_member(config, id), &options.raft, message);
+	if (r == 0)
+		r = open_transport(config, id, &transport, message);
 	if (r < 0) {
 		disk->ops->close(disk);
 		return r;
 	}
 	int transport_fd = transport->ops->fd(transport);
-	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_MONOTONIC), &replicator->replica,
+	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_BOOTTIME), &replicator->replica,
 			 message);
 	if (r != 0)
 		return r;
@@ -305,6 +344,8 @@ struct replicator *replicator_free(struct replicator *replicator)
 		(void)close(replicator->epoll_fd); /* nothing was written to it */
 	if (replicator->timer_fd >= 0)
 		(void)close(replicator->timer_fd);
+	if (replicator->promises_end_us != 0 && clock_us(CLOCK_BOOTTIME) >= replicator->promises_end_us)
+		(void)promise_end(replicator->directory, replicator->promise_us); /* else the next start waits longer */
 	replica_free(replicator->replica);
 	free(replicator);
 	return NULL;
@@ -317,7 +358,7 @@ int replicator_fd(const struct replicator *replicator)
 
 int replicator_process(struct replicator *replicator)
 {
-	uint64_t now = clock_us(CLOCK_MONOTONIC);
+	uint64_t now = clock_us(CLOCK_BOOTTIME);
 	if (now >= replicator->armed_us) {
 		uint64_t fired;
 		(void)!read(replicator->timer_fd, &fired, sizeof fired); /* only resets it; EAGAIN when not yet */
@@ -326,35 +367,36 @@ int replicator_process(struct replicator *replicator)
 	int r = replica_process(replicator->replica, now, clock_us(CLOCK_REALTIME) / 1000u);
 	if (r != 0)
 		return r;
+	replica_settle(replicator->replica, clock_us(CLOCK_BOOTTIME));
 	return arm_timer(replicator, replica_deadline_us(replicator->replica));
 }
 
 int replicator_propose(struct replicator *replicator, const struct replicator_command *commands, uint32_t n,
 		       uint64_t first_ticket)
 {
-	return replica_propose(replicator->replica, commands, n, first_ticket, clock_us(CLOCK_MONOTONIC),
+	return replica_propose(replicator->replica, commands, n, first_ticket, clock_us(CLOCK_BOOTTIME),
 			       clock_us(CLOCK_REALTIME) / 1000u);
 }
 
 int replicator_read(struct replicator *replicator, uint64_t ticket)
 {
-	return replica_read(replicator->replica, ticket, clock_us(CLOCK_MONOTONIC));
+	return replica_read(replicator->replica, ticket, clock_us(CLOCK_BOOTTIME));
 }
 
 int replicator_transfer(struct replicator *replicator, uint64_t target)
 {
-	return replica_transfer(replicator->replica, target, clock_us(CLOCK_MONOTONIC));
+	return replica_transfer(replicator->replica, target, clock_us(CLOCK_BOOTTIME));
 }
 
 int replicator_change(struct replicator *replicator, const struct replicator_change *change, uint64_t *ret_index)
 {
-	return replica_change(replicator->replica, change, clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_REALTIME) / 1000u,
+	return replica_change(replicator->replica, change, clock_us(CLOCK_BOOTTIME), clock_us(CLOCK_REALTIME) / 1000u,
 			      ret_index);
 }
 
 int replicator_bootstrap(struct replicator *replicator)
 {
-	return replica_bootstrap(replicator->replica, clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_REALTIME) / 1000u);
+	return replica_bootstrap(replicator->replica, clock_us(CLOCK_BOOTTIME), clock_us(CLOCK_REALTIME) / 1000u);
 }
 
 int replicator_snapshot(struct replicator *replicator)

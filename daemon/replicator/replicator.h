@@ -162,8 +162,12 @@ struct replicator_status {
 	bool blank;				 /* no cluster yet: waits to be founded or to hear from a leader */
 	unsigned n_peers;
 	struct replicator_peer_status peers[RAFT_MEMBERS_MAX];
-	unsigned level;	    /* feature level of the cluster: what all of its members know */
-	unsigned level_max; /* the newest that this program knows */
+	unsigned level;	       /* feature level of the cluster: what all of its members know */
+	unsigned level_max;    /* the newest that this program knows */
+	bool lease;	       /* it is configured to answer reads by lease while it leads */
+	uint64_t lease_us;     /* leader: how long its lease lasts at least; 0: it has none, and reads need a round */
+	uint64_t promise_us;   /* for how long it helps nobody to become leader, whatever happens; 0: it may */
+	uint64_t leased_reads; /* confirmed by a lease since start */
 };
 
 /* What is counted beyond the status, for monitoring: put together only when asked for. Counters run since the start. */

@@ -18,6 +18,11 @@ static void replica_peer_status(const struct replica *replica, const struct raft
 	};
 }
 
+static uint64_t left_us(const struct replica *replica, uint64_t until_us)
+{
+	return until_us > replica->now_us ? until_us - replica->now_us : 0;
+}
+
 void replica_get_status(const struct replica *replica, struct replicator_status *ret_status)
 {
 	struct raft_status core;
@@ -44,6 +49,10 @@ void replica_get_status(const struct replica *replica, struct replicator_status 
 		.applied = replica->applied,
 		.elections = replica->elections,
 		.proposals = replica->proposals,
+		.lease = replica->options.raft.lease,
+		.lease_us = left_us(replica, core.lease_us),
+		.promise_us = left_us(replica, core.promise_us),
+		.leased_reads = replica->leased_reads,
 		.bad_frames = replica->bad_frames,
 		.flushes = disk.flushes,
 		.flushed_entries = disk.flushed_entries,

@@ -198,6 +198,7 @@ static void replica_mark_reads(struct replica *replica, const struct raft_update
 		struct pending_read *read = replica_find_read(replica, update->reads_ready[k].read_id);
 		raft_assert(read != NULL);
 		read->read_index = update->reads_ready[k].read_index;
+		read->leased = update->reads_ready[k].leased;
 	}
 	for (size_t k = 0; k < update->n_reads_failed; k++) {
 		struct pending_read *read = replica_find_read(replica, update->reads_failed[k]);

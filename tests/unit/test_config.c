@@ -133,6 +133,8 @@ static void test_smallest_file_gets_documented_defaults(void **state)
 	assert_string_equal(config->members[0].data, "/var/lib/raft/1");
 	assert_int_equal(config->heartbeat_ms, 50);
 	assert_int_equal(config->election_timeout_min_ms, 150);
+	assert_int_equal(config->read_mode, CONFIG_READ_INDEX);
+	assert_int_equal(config->clock_drift_percent, 10);
 	assert_int_equal(config->election_timeout_max_ms, 300);
 	assert_int_equal(config->segment_size, 16 << 20);
 	assert_int_equal(config->log_cache_size, 32 << 20);
@@ -154,7 +156,8 @@ static void test_every_key_is_read(void **state)
 		     "[bridge]\nsocket = /s\nsocket_mode = 0600\nrequest_timeout_ms = 10\nconnections_max = 1\n"
 		     "[raft]\ndata_root = /d\nheartbeat_ms = 1\nelection_timeout_min_ms = 2\n"
 		     "election_timeout_max_ms = 3\nsegment_size = 4MiB\nlog_cache_size = 64GiB\nlog_level = debug\n"
-		     "snapshot_log_size = 64KiB\nsnapshot_log_percent = 10000\n"
+		     "snapshot_log_size = 64KiB\nsnapshot_log_percent = 10000\nread_mode = index\n"
+		     "clock_drift_percent = 25\n"
 		     "[member 9223372036854775807]\npeer = ipc:///p\nclient = tcp://[::1]:65535\n"
 		     "[member 2]\npeer = tcp://a.example:1\nclient = tcp://b-2:2\ndata = /other\n"
 		     "[cluster]\nname = A-b_c.9\n");
@@ -170,6 +173,7 @@ static void test_every_key_is_read(void **state)
 	assert_string_equal(config->members[1].data, "/d/9223372036854775807");
 	assert_int_equal(config->heartbeat_ms, 1);
 	assert_int_equal(config->election_timeout_min_ms, 2);
+	assert_int_equal(config->clock_drift_percent, 25);
 	assert_int_equal(config->election_timeout_max_ms, 3);
 	assert_int_equal(config->segment_size, 4 << 20);
 	assert_true(config->log_cache_size == UINT64_C(64) << 30);
@@ -433,6 +437,7 @@ static void test_every_limit_is_the_documented_one(void **state)
 		{"raft", "snapshot_log_size", "64KiB", "63KiB", "64GiB", "65GiB"},
 		{"raft", "snapshot_log_percent", "10", "9", "10000", "10001"},
 		{"raft", "heartbeat_ms", "1", "0", "149", "10001"},
+		{"raft", "clock_drift_percent", "1", "0", "25", "26"},
 	};
 
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
@@ -465,6 +470,22 @@ static void test_timeouts_must_be_in_order(void **state)
 	/* A value that was refused is not compared: its default was nobody's wish. */
 	expect_only(fixture, BASE "[raft]\nheartbeat_ms = 200\nelection_timeout_min_ms = 25O\n", 8,
 		    "[raft] election_timeout_min_ms:", "'25O'");
+}
+
+static void test_a_lease_must_outlast_the_heartbeat(void **state)
+{
+	struct fixture *fixture = *state;
+
+	expect_valid(fixture, BASE "[raft]\nread_mode = lease\n");
+	assert_int_equal(fixture->config.read_mode, CONFIG_READ_LEASE);
+	expect_valid(fixture, BASE "[raft]\nheartbeat_ms = 121\nread_mode = lease\n"); /* 150 * 90 / 110 is 122 */
+	expect_valid(fixture, BASE "[raft]\nheartbeat_ms = 122\nread_mode = index\n");
+	expect_only(fixture, BASE "[raft]\nheartbeat_ms = 122\nread_mode = lease\n", 8, "[raft] read_mode:",
+		    "lasts 122 ms of the 150 of election_timeout_min_ms, which must be more than "
+		    "heartbeat_ms, 122");
+	expect_only(fixture, BASE "[raft]\nread_mode = lease\nheartbeat_ms = 90\nclock_drift_percent = 25\n", 7,
+		    "[raft] read_mode:", "clock_drift_percent = 25 a lease lasts 90 ms");
+	expect_only(fixture, BASE "[raft]\nread_mode = leases\n", 7, "[raft] read_mode:", "index or lease");
 }
 
 static void test_cluster_names_are_limited(void **state)
@@ -767,6 +788,7 @@ int main(void)
 		CASE(test_numbers_are_whole_in_range_and_nothing_else),
 		CASE(test_every_limit_is_the_documented_one),
 		CASE(test_timeouts_must_be_in_order),
+		CASE(test_a_lease_must_outlast_the_heartbeat),
 		CASE(test_cluster_names_are_limited),
 		CASE(test_socket_paths_fit_the_kernel),
 		CASE(test_empty_file_says_what_is_missing),
