@@ -30,6 +30,7 @@ void replica_adopt_level(struct replica *replica, unsigned level)
 {
 	raft_assert(level <= replica->options.level_max); /* replica_may_take, and the storage's own check at the start */
 	replica->level = level;
+	replica->level_us = replica->now_us;
 	storage_raise_level(replica->storage, level);
 }
 
@@ -97,9 +98,10 @@ static bool is_too_old(struct replica *replica, uint64_t id)
 	const struct replica_peer *peer = replica_find_peer(replica, id);
 	const struct raft_config *config = replica_config(replica, NULL);
 	const struct raft_config_member *member = config != NULL ? raft_config_find(config, id) : NULL;
-	if (peer != NULL && peer->level != 0 && peer->level < replica->level)
-		return true;
-	return member != NULL && member->incarnation == 0 && member->role != RAFT_MEMBER_VOTER;
+	if (peer != NULL && peer->level != 0)
+		return peer->level < replica->level;
+	/* Nothing was heard of it. A member was counted when the level rose, or was taken in for what it said later. */
+	return member == NULL || (member->incarnation == 0 && member->role != RAFT_MEMBER_VOTER);
 }
 
 bool replica_may_send_log(struct replica *replica, uint64_t peer)
@@ -119,22 +121,30 @@ static void complain(struct replica *replica, const struct wire_message *wire)
 		    (unsigned long long)wire->from, (unsigned)wire->hello.version_max, replica->level);
 }
 
+/* One hello for another, now and then: what an old one, that was on its way for long, made the other believe is put right. */
+static void greet(struct replica *replica, struct replica_peer *peer)
+{
+	if (peer == NULL || (peer->greeted_us != 0 && replica->now_us < peer->greeted_us + REPORT_US))
+		return;
+	peer->greeted_us = replica->now_us;
+	replica_send_hello(replica, peer->id);
+}
+
 bool replica_note_level(struct replica *replica, const struct wire_message *wire)
 {
 	struct replica_peer *peer = replica_find_peer(replica, wire->from);
+	greet(replica, peer); /* and so one that is too old learns why */
 	if (wire->hello.version_min > replica->options.level_max && is_believed(replica, wire)) {
 		replica_fail_level(replica, wire->hello.version_min);
 		return false;
 	}
 	if (peer != NULL)
 		peer->level = wire->hello.version_max;
-	if (wire->hello.version_max < replica->level) {
-		complain(replica, wire);
-		replica_send_hello(replica, wire->from); /* so that it knows why */
-		return false;
-	}
-	replica->level_us = replica->now_us; /* it may have been the last one */
-	return true;
+	replica->level_us = replica->now_us; /* it may have been the last one; or has to be asked again */
+	if (wire->hello.version_max >= replica->level)
+		return true;
+	complain(replica, wire);
+	return false;
 }
 
 /* Raising --------------------------------------------------------------------------------------------- */
@@ -174,23 +184,40 @@ static int raise_level(struct replica *replica, const struct raft_status *status
 	return r < 0 ? r : 0; /* what stands in the way now is gone at the next attempt */
 }
 
+/* Those that get nothing for what they are believed to know are asked again. Returns whether there are any. */
+static bool ask_again(struct replica *replica, const struct raft_status *status)
+{
+	bool any = false;
+	for (unsigned k = 0; k < status->n_peers; k++) {
+		if (replica_may_send_log(replica, status->peers[k].id))
+			continue;
+		any = true;
+		if (status->role == RAFT_LEADER)
+			replica_send_hello(replica, status->peers[k].id);
+	}
+	return any;
+}
+
+static int raise_or_tell(struct replica *replica, const struct raft_status *status)
+{
+	if (status->role == RAFT_LEADER)
+		return raise_level(replica, status);
+	if (status->leader != RAFT_NO_MEMBER)
+		replica_send_hello(replica, status->leader);
+	return 0;
+}
+
 int replica_tend_level(struct replica *replica)
 {
 	struct raft_status status;
+	if (replica->now_us < replica->level_us && replica->level_reported == replica->level)
+		return 0;
 	raft_get_status(replica->core, &status);
 	report(replica, &status);
-	if (status.level >= replica->options.level_max || status.config_index == 0) {
-		replica->level_us = UINT64_MAX;
-		return 0;
-	}
-	if (replica->level_us == UINT64_MAX)
-		replica->level_us = replica->now_us;
 	if (replica->now_us < replica->level_us)
 		return 0;
-	replica->level_us = replica->now_us + REPORT_US;
-	if (status.role == RAFT_LEADER)
-		return raise_level(replica, &status);
-	if (status.leader != RAFT_NO_MEMBER)
-		replica_send_hello(replica, status.leader);
-	return 0;
+	bool can_rise = status.config_index > 0 && status.level < replica->options.level_max;
+	bool asks = ask_again(replica, &status);
+	replica->level_us = can_rise || asks ? replica->now_us + REPORT_US : UINT64_MAX;
+	return can_rise ? raise_or_tell(replica, &status) : 0;
 }

@@ -35,8 +35,8 @@ struct replica_peer {
 	uint64_t id;	      /* 0: the slot is free */
 	uint64_t incarnation; /* as last heard; 0: never */
 	bool blank;	      /* as its last hello said */
-	unsigned
-		level; /* newest feature level it knows, as that hello said; 0: not heard since the connection closed */
+	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
+	uint64_t greeted_us; /* when a hello of it was answered with one */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
 };

@@ -330,6 +330,7 @@ void sim_check_calm(struct sim *sim)
 		if (kv_store_hash(sim->members[k].store) != hash)
 			sim_fail(sim, "member %u has another state after index %" PRIu64, k + 1, applied);
 	}
+	sim_level_check_calm(sim);
 	if (leaders != 1)
 		sim_fail(sim, "liveness: %u leaders after the calm", leaders);
 	if (applied != checks->committed_last)

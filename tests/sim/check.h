@@ -3,6 +3,7 @@
  *
  *   check_entries.c  the entries of all logs, as one tree; logs as paths in it
  *   check_config.c   configurations: who counts, in which directory, for what
+ *   levels.c         feature levels: what programs of different versions are handed
  *   check.c          invariants after every turn of a member
  *   check_commit.c   the commit rule, leader completeness, what was applied
  *   check_state.c    states: of the store after each entry, and as a snapshot brings it
@@ -150,6 +151,7 @@ struct sim_checks {
 	struct sim_config *configs; /* [0]: none is known */
 	uint32_t n_configs;
 	uint64_t configs_capacity;
+	unsigned level_highest; /* of any configuration that ever was in a log */
 	struct sim_former *former;
 	size_t n_former;
 	uint64_t former_capacity;

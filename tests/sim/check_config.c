@@ -41,6 +41,7 @@ uint32_t sim_config_note(struct sim *sim, uint32_t before, uint64_t index, const
 		sim_fail(sim,
 			 "%s: the configuration of entry %" PRIu64 " must not follow that of entry %" PRIu64 ": %s",
 			 where, index, checks->configs[before].index, problem);
+	sim_level_noted(sim, before > 0 ? &checks->configs[before].config : NULL, &noted.config, index);
 	noted.members = bits(&noted.config, false);
 	noted.voters = bits(&noted.config, true);
 	uint32_t number = ++checks->n_configs;

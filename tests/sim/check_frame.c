@@ -80,7 +80,7 @@ static void check_vote_reply(struct sim *sim, unsigned from, unsigned to, const 
 	watch->sent_vote = to + 1;
 }
 
-static void check_append(struct sim *sim, unsigned from, const struct wire_message *message)
+static void check_append(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message)
 {
 	struct sim_checks *checks = sim->checks;
 	uint64_t prev = message->append.prev_index;
@@ -95,6 +95,8 @@ static void check_append(struct sim *sim, unsigned from, const struct wire_messa
 	(void)snprintf(where, sizeof where, "append of member %u", from + 1);
 	for (uint32_t k = 0; k < message->append.n_entries; k++)
 		before = sim_entry_note(sim, before, &message->append.entries[k], where);
+	if (message->append.n_entries > 0)
+		sim_level_sent(sim, from, to, before);
 }
 
 bool sim_leader_lacks(const struct sim *sim, uint64_t term, uint64_t index, uint32_t entry)
@@ -151,6 +153,9 @@ static void check_hello(struct sim *sim, unsigned from, const struct wire_messag
 {
 	const struct sim_watch *watch = &sim->checks->members[from];
 	const struct sim_shadow *shadow = &watch->shadow;
+	if (message->hello.version_max != sim_level_of_program(sim, from))
+		sim_fail(sim, "member %u says that it knows level %u, and its program knows %u", from + 1,
+			 (unsigned)message->hello.version_max, sim_level_of_program(sim, from));
 	if (message->hello.blank && (shadow->term > 0 || shadow->log.last > 0 || shadow->n_snapshots > 0))
 		sim_fail(sim, "member %u calls itself blank, its platter holds term %" PRIu64 " and entry %" PRIu64,
 			 from + 1, shadow->term, shadow->log.last);
@@ -230,7 +235,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		check_vote_reply(sim, from, to, &message);
 		break;
 	case WIRE_APPEND:
-		check_append(sim, from, &message);
+		check_append(sim, from, to, &message);
 		break;
 	case WIRE_APPEND_REPLY:
 		check_append_reply(sim, from, &message);
@@ -246,6 +251,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		sim_check_leads(sim, from, message.term);
 		check_snapshot(sim, from, message.snapshot_offer.index, message.snapshot_offer.term,
 			       message.snapshot_offer.size);
+		sim_level_sent(sim, from, to, sim_check_committed_at(sim->checks, message.snapshot_offer.index));
 		break;
 	case WIRE_SNAPSHOT_CHUNK:
 		check_snapshot(sim, from, message.snapshot_chunk.index, message.snapshot_chunk.term,

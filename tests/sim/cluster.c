@@ -223,6 +223,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 	options.snapshot_log_percent = 100;
 	options.checkpoint_entries = sim->plan.checkpoint_entries;
 	options.heal = sim->plan.heal != 0;
+	options.level_max = sim_level_of_program(sim, member);
 	options.raft = (struct raft_options){.id = member + 1,
 					     .heartbeat_us = sim->plan.heartbeat_us,
 					     .election_timeout_min_us = sim->plan.election_min_us,
@@ -243,7 +244,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 
 static void view_fill(struct sim_view *view, const struct raft_config *config, uint64_t index)
 {
-	*view = (struct sim_view){.index = index};
+	*view = (struct sim_view){.index = index, .level = config->level};
 	for (unsigned k = 0; k < config->n_members; k++) {
 		const struct raft_config_member *member = &config->members[k];
 		raft_assert(member->id >= 1 && member->id <= SIM_MEMBERS_MAX);
@@ -263,6 +264,8 @@ static void view_update(struct sim *sim, unsigned number)
 	uint64_t index = 0;
 	raft_get_status(core, &status);
 	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
+	if (config != NULL)
+		sim_level_seen(sim, number, config, index);
 	if (config != NULL && index != view->index)
 		view_fill(view, config, index);
 	config = raft_config_at(core, status.commit, &index);
@@ -351,6 +354,7 @@ static void stop(struct sim *sim, unsigned number, int why)
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u stops: %d", number + 1, why);
 	bool excused = why == REPLICATOR_E_DAMAGED ? sim_platter_damaged(member->disk_files)
+		       : why == REPLICATOR_E_LEVEL ? sim_level_refused(sim, number)
 						   : why < 0 && why != -ENOSPC && sim_platter_excused(member->disk_files);
 	if (!excused)
 		sim_fail(sim, "member %u stops with %d, and its disk did nothing wrong", number + 1, why);
@@ -429,13 +433,19 @@ static void release(struct sim_member *member)
 	member->doom.armed = false;
 }
 
+static void excuse_start(struct sim *sim, unsigned number, int why, const char *message)
+{
+	const struct disk *files = sim->members[number].disk_files;
+	if (why == REPLICATOR_E_DAMAGED ? !sim_platter_damaged(files) : !sim_platter_excused(files))
+		sim_fail(sim, "member %u does not start: %d %s", number + 1, why, message);
+}
+
 static void refuse_start(struct sim *sim, unsigned number, int why, const char *message)
 {
 	struct sim_member *member = &sim->members[number];
-	bool damaged = sim_platter_damaged(member->disk_files);
 	sim_note(sim, "%u does not start: %d %s", number + 1, why, message);
-	if (why == REPLICATOR_E_DAMAGED ? !damaged : !sim_platter_excused(member->disk_files))
-		sim_fail(sim, "member %u does not start: %d %s", number + 1, why, message);
+	if (why != REPLICATOR_E_LEVEL || !sim_level_refused(sim, number))
+		excuse_start(sim, number, why, message);
 	sim_platter_crash(member->disk_files, SIM_KILL);
 	release(member);
 	if (why == REPLICATOR_E_DAMAGED) {
@@ -492,6 +502,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	replica_get_status(member->replica, &status);
 	member->incarnation = status.incarnation;
 	member->up = true;
+	sim_level_started(sim, number);
 	view_update(sim, number);
 	sim_check_started(sim, number);
 	sim_progress_started(sim, number);
@@ -523,6 +534,7 @@ void sim_members_new(struct sim *sim)
 	for (unsigned k = 0; k < sim_members(sim); k++) {
 		sim->members[k].id = k + 1;
 		sim->members[k].absent = true;
+		sim->members[k].level = sim_level_at_first(&sim->plan, k);
 		sim->members[k].disk_files = sim_platter_new(sim, k);
 	}
 	for (unsigned k = 0; k < sim->plan.members; k++)

@@ -21,4 +21,8 @@ int sim_fault_depose(struct sim *sim, const struct sim_fault *fault);
 int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault);
 void sim_fault_step(struct sim *sim, unsigned member, uint64_t number);
 
+/* levels.c: of the program that the member runs */
+int sim_fault_upgrade(struct sim *sim, unsigned member, uint64_t down_us);
+int sim_fault_downgrade(struct sim *sim, unsigned member, uint64_t down_us);
+
 #endif

@@ -520,6 +520,16 @@ static int fault_slow_writer(struct sim *sim, const struct sim_fault *fault)
 	return sim_fault_slow_writer(sim, fault);
 }
 
+static int fault_upgrade(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_upgrade(sim, which(sim, fault), down_time(fault->c));
+}
+
+static int fault_downgrade(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_downgrade(sim, which(sim, fault), down_time(fault->c));
+}
+
 static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
 {
 	uint64_t damaged = 0;
@@ -536,6 +546,7 @@ static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
 	sim_platter_wipe(member->disk_files);
 	member->lost = false;
 	member->expendable = false;
+	member->older_level = 0;
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
 	member->disk_faults.misdirect = false;

@@ -46,7 +46,8 @@
 	X(misdirected_writes)                                                                                          \
 	X(wipes)                                                                                                       \
 	X(changes)    /* of the membership, that a leader took */                                                      \
-	X(departures) /* of members that were told of their removal */
+	X(departures) /* of members that were told of their removal */                                                 \
+	X(too_old)    /* starts refused, and stops, of programs that knew less than the cluster uses */
 
 enum sim_crash {
 	SIM_KILL,      /* the process: what it wrote stays in the page cache */

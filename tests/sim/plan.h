@@ -59,6 +59,8 @@
 	X(election_min_us, 150000, 110000, 400000, 300000)                                                             \
 	X(election_spread_us, 150000, 20000, 600000, 300000)                                                           \
 	X(snapshot_hold, 0, 20, 2000, 300000)                                                                          \
+	X(level, 3, 1, 2, 700000)                                                                                      \
+	X(level_spread, 0, 1, 2, 500000)                                                                               \
 	X(trial, 0, 1, 7, 500000)
 
 /*
@@ -100,7 +102,9 @@
 	X(snapshot, 500000, 6000000, 400000)                                                                           \
 	X(transfer, 500000, 4000000, 500000)                                                                           \
 	X(depose, 1000000, 8000000, 400000)                                                                            \
-	X(slow_writer, 500000, 6000000, 300000)
+	X(slow_writer, 500000, 6000000, 300000)                                                                        \
+	X(upgrade, 500000, 8000000, 500000)                                                                            \
+	X(downgrade, 2000000, 15000000, 300000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

@@ -79,6 +79,7 @@ struct sim_event {
 struct sim_view {
 	uint64_t index;				/* of its entry; 0: none */
 	uint32_t members, voters;		/* bit k: member number k */
+	unsigned level;				/* feature level */
 	uint64_t incarnations[SIM_MEMBERS_MAX]; /* 0: not heard, or no member */
 };
 
@@ -105,6 +106,8 @@ struct sim_member {
 	bool goes_on;	 /* this turn was a whole one: it has seen to everything */
 	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
 	uint64_t slow_until_us, slow_us, busy_until_us;
+	unsigned level;	      /* the newest feature level that its program knows; it only rises */
+	unsigned older_level; /* an older program is tried instead, which its platter must refuse; 0: none is */
 };
 
 #define SIM_FAILURE_MAX 400u
@@ -231,6 +234,18 @@ void sim_member_change(struct sim *sim, unsigned member, const struct replicator
 void sim_member_snapshot(struct sim *sim, unsigned member);
 bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member);
+
+/* Feature levels of programs: levels.c */
+#define SIM_LEVEL_MAX 3u
+unsigned sim_level_at_first(const struct sim_plan *plan, unsigned member);
+unsigned sim_level_of_program(const struct sim *sim, unsigned member);
+void sim_level_started(struct sim *sim, unsigned member);
+bool sim_level_refused(struct sim *sim, unsigned member); /* it stops, or does not start: the right program is installed */
+void sim_level_noted(struct sim *sim, const struct raft_config *before, const struct raft_config *config,
+		     uint64_t index); /* a configuration came into being; before: NULL if it is the first */
+void sim_level_sent(struct sim *sim, unsigned from, unsigned to, uint32_t entry);
+void sim_level_seen(struct sim *sim, unsigned member, const struct raft_config *config, uint64_t index);
+void sim_level_check_calm(struct sim *sim);
 
 /* A request of a client to a member; its answer, if any, comes as SIM_ANSWER with the same ticket. The k-th command of a
  * proposal has ticket first_ticket + k. */

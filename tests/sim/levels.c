@@ -1,0 +1,143 @@
+/*
+ * Members that run programs of different versions: which feature levels each knows, how that changes, and what must hold.
+ *
+ * A member's level only rises: an upgrade while it is down. What goes down is the attempt to start an older program on a
+ * directory that holds something newer, which must be refused. So a level that is raised too early, or is forgotten, shows as a
+ * member that is handed what its program does not know.
+ */
+#include "check.h"
+#include "fault_steps.h"
+
+#include "daemon/assert.h"
+
+#include <inttypes.h>
+
+/* Programs --------------------------------------------------------------------------------------------- */
+
+unsigned sim_level_at_first(const struct sim_plan *plan, unsigned number)
+{
+	uint64_t more = plan->level_spread > 0 ? (plan->seed + number) % (plan->level_spread + 1) : 0;
+	return plan->level + more < SIM_LEVEL_MAX ? (unsigned)(plan->level + more) : SIM_LEVEL_MAX;
+}
+
+unsigned sim_level_of_program(const struct sim *sim, unsigned number)
+{
+	const struct sim_member *member = &sim->members[number];
+	return member->older_level > 0 ? member->older_level : member->level;
+}
+
+/* The next program is installed; the member is restarted for it. */
+int sim_fault_upgrade(struct sim *sim, unsigned number, uint64_t down_us)
+{
+	struct sim_member *member = &sim->members[number];
+	if (member->level == SIM_LEVEL_MAX || member->older_level > 0)
+		return 0;
+	member->level++;
+	sim_note(sim, "%u gets a program of level %u", number + 1, member->level);
+	if (member->up) {
+		sim_member_crash(sim, number, SIM_KILL);
+		sim_fault_restart(sim, number, down_us);
+	}
+	return 1;
+}
+
+static const struct sim_config *durable_config(const struct sim *sim, unsigned number)
+{
+	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
+	return sim_config_of(sim->checks, sim_log_last(sim->checks, &shadow->log));
+}
+
+/* An older program is started on what a newer one left: only where the platter says for sure that it must not. */
+int sim_fault_downgrade(struct sim *sim, unsigned number, uint64_t down_us)
+{
+	struct sim_member *member = &sim->members[number];
+	const struct sim_config *config = durable_config(sim, number);
+	if (!member->up || member->expendable || config == NULL || config->config.level <= RAFT_LEVEL_MIN ||
+	    sim->checks->members[number].retired)
+		return 0;
+	member->older_level = config->config.level - 1;
+	sim_note(sim, "%u gets an older program, of level %u", number + 1, member->older_level);
+	sim_member_crash(sim, number, SIM_KILL);
+	sim_fault_restart(sim, number, down_us);
+	return 1;
+}
+
+void sim_level_started(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	if (member->older_level == 0)
+		return;
+	if (!sim_platter_set_aside(member->disk_files)) /* what asked for more may be out of the way */
+		sim_fail(sim, "member %u starts with a program of level %u, and its platter asks for a newer one",
+			 number + 1, member->older_level);
+	member->older_level = 0; /* from its next life on */
+}
+
+bool sim_level_refused(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	if (sim_level_of_program(sim, number) >= sim->checks->level_highest)
+		sim_fail(sim, "member %u knows levels up to %u and says that this is not enough", number + 1,
+			 sim_level_of_program(sim, number));
+	sim->counts.too_old++;
+	member->older_level = 0;
+	if (member->level < sim->checks->level_highest)
+		member->level = sim->checks->level_highest; /* what the journal told the operator to do */
+	return true;
+}
+
+/* What must hold --------------------------------------------------------------------------------------- */
+
+void sim_level_noted(struct sim *sim, const struct raft_config *before, const struct raft_config *config,
+		     uint64_t index)
+{
+	struct sim_checks *checks = sim->checks;
+	if (config->level > checks->level_highest)
+		checks->level_highest = config->level;
+	if (before != NULL && before->level == config->level)
+		return;
+	for (unsigned k = 0; k < config->n_members; k++) {
+		unsigned number = (unsigned)config->members[k].id - 1;
+		if (sim->members[number].level < config->level)
+			sim_fail(sim, "entry %" PRIu64 " raises the cluster to level %u, and member %u knows %u", index,
+				 config->level, number + 1, sim->members[number].level);
+	}
+}
+
+/* A log, or a snapshot, that ends with this entry. */
+void sim_level_sent(struct sim *sim, unsigned from, unsigned to, uint32_t entry)
+{
+	const struct sim_config *config = entry != 0 ? sim_config_of(sim->checks, entry) : NULL;
+	unsigned level = config != NULL ? config->config.level : RAFT_LEVEL_MIN;
+	if (level > sim->members[to].level)
+		sim_fail(sim, "member %u sends something of level %u to member %u, which knows %u", from + 1, level,
+			 to + 1, sim->members[to].level);
+}
+
+/* A configuration that the member has, and the one that is committed. */
+void sim_level_seen(struct sim *sim, unsigned number, const struct raft_config *config, uint64_t index)
+{
+	if (config->level > sim_level_of_program(sim, number))
+		sim_fail(sim, "member %u is at level %u and knows %u", number + 1, config->level,
+			 sim_level_of_program(sim, number));
+	if (index >= sim->committed.index && config->level < sim->committed.level)
+		sim_fail(sim, "member %u is at level %u as of entry %" PRIu64 ", the cluster was at %u by entry %" PRIu64,
+			 number + 1, config->level, index, sim->committed.level, sim->committed.index);
+}
+
+/* Everybody that belongs to the cluster was heard in the calm: the level is that of the oldest program. */
+void sim_level_check_calm(struct sim *sim)
+{
+	unsigned lowest = SIM_LEVEL_MAX;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		if ((sim->committed.members >> k & 1) == 0)
+			continue;
+		if (sim->members[k].lost)
+			return; /* it may know less */
+		if (sim->members[k].level < lowest)
+			lowest = sim->members[k].level;
+	}
+	if (sim->committed.level != lowest)
+		sim_fail(sim, "liveness: the feature level is %u after the calm, and all members know %u",
+			 sim->committed.level, lowest);
+}
