@@ -46,6 +46,7 @@ install-units:
 install-config:
 	$(INSTALL_DATA) packaging/raft.conf $(DESTDIR)$(DOCDIR)/raft-kv/raft.conf
 	$(INSTALL_PROGRAM) packaging/examples/student-register/student-register $(DESTDIR)$(DOCDIR)/raft-kv/examples/student-register
+	sed -i '1s|^#!/usr/bin/env python3$$|#!/usr/bin/python3|' $(DESTDIR)$(DOCDIR)/raft-kv/examples/student-register
 	[ -e $(DESTDIR)$(SYSCONFDIR)/raft/raft.conf ] || $(INSTALL_DATA) packaging/raft.conf $(DESTDIR)$(SYSCONFDIR)/raft/raft.conf
 
 # The header's include of ../entry.h holds where it is installed, too.
