@@ -26,7 +26,7 @@ SONAME   := libreplicator.so.0
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla \
         -Wundef -Wpointer-arith -Wwrite-strings $(WERROR)
-ALL_CPPFLAGS = -I. -D_GNU_SOURCE -DRAFT_KV_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
+ALL_CPPFLAGS = -I. -I$(OUT)/generated -D_GNU_SOURCE -DRAFT_KV_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS   = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -ffile-prefix-map=$(CURDIR)=. $(WARN) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS  = $(SANFLAGS) $(LDFLAGS)
 
@@ -94,6 +94,12 @@ $(OUT)/obj/%.o: %.c Makefile | $(DEPS)
 	@mkdir -p $(@D)
 	$(call say,CC $<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# raftctl init writes the sample configuration: as a C string.
+$(OUT)/generated/raft_conf.inc: packaging/raft.conf
+	@mkdir -p $(@D)
+	$(Q)sed -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $< >$@
+$(OUT)/obj/bridge/raftctl_init.o: $(OUT)/generated/raft_conf.inc
 
 define archive
 $(OUT)/lib$(1).a: $(call obj,$(2))

@@ -42,15 +42,17 @@ enum ctl_option {
 	OPTION_LIVE = 1u << 18,
 	OPTION_READY = 1u << 19,
 	OPTION_COUNT = 1u << 20,
+	OPTION_NAME = 1u << 21,
 };
 #define OPTIONS_EVERYWHERE (OPTION_CONFIG | OPTION_TIMEOUT | OPTION_ID | OPTION_HELP | OPTION_VERSION)
-#define HAS_VERB (1u << 31) /* the first argument says what to do, and options may follow it */
+#define NEEDS_NO_CONFIG (1u << 30) /* it makes one */
+#define HAS_VERB (1u << 31)	   /* the first argument says what to do, and options may follow it */
 
 struct ctl_command {
 	const char *name;
 	const char *usage; /* after the name */
 	const char *about;
-	unsigned options; /* besides OPTIONS_EVERYWHERE; and HAS_VERB */
+	unsigned options; /* besides OPTIONS_EVERYWHERE; and HAS_VERB, NEEDS_NO_CONFIG */
 	int arguments_min, arguments_max;
 	int (*run)(struct ctl *ctl);
 };
@@ -100,6 +102,10 @@ static const struct ctl_command commands[] = {
 	 "when a majority is lost for good: make what this stopped member has a cluster of\n"
 	 "                 one. Says what may be lost; the old directory is kept beside it",
 	 OPTION_DATA | OPTION_YES | OPTION_FORCE, 0, 0, ctl_recover},
+	{"init", "[--name NAME] [--force] (N | HOST…)",
+	 "write the configuration --config for a new cluster: N members on this host, or one on\n"
+	 "                 each of these hosts. Never over an existing file without --force",
+	 OPTION_NAME | OPTION_FORCE | NEEDS_NO_CONFIG, 1, RAFT_MEMBERS_MAX, ctl_init},
 	{"restart", "--rolling [--bridge] [--dry-run] [--force]",
 	 "restart the members that systemd runs on this host (or only --id N) one after\n"
 	 "                 another, the leader last, each when the one before has caught up; with --bridge\n"
@@ -128,6 +134,7 @@ static const struct option long_options[] = {
 	{"count", required_argument, NULL, OPTION_COUNT},
 	{"live", no_argument, NULL, OPTION_LIVE},
 	{"ready", no_argument, NULL, OPTION_READY},
+	{"name", required_argument, NULL, OPTION_NAME},
 	{"help", no_argument, NULL, OPTION_HELP},
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{0},
@@ -183,6 +190,9 @@ static const char *take_option(struct ctl_options *options, int option, const ch
 		return NULL;
 	case OPTION_DATA:
 		options->data = text;
+		return NULL;
+	case OPTION_NAME:
+		options->name = text;
 		return NULL;
 	case OPTION_TIMEOUT:
 		if (!config_parse_u64(text, 1, TIMEOUT_MS_MAX, &number))
@@ -303,6 +313,8 @@ static int run_command(struct ctl *ctl, const struct ctl_command *command, unsig
 		return usage(command, "too few arguments for ", command->name);
 	if (ctl->n_arguments > command->arguments_max)
 		return usage(command, "too many arguments, from ", ctl->arguments[command->arguments_max]);
+	if ((command->options & NEEDS_NO_CONFIG) != 0)
+		return command->run(ctl);
 	if (config_read(ctl->options.config_path, &ctl->config, report_config_mistake, NULL) != 0)
 		return ctl_fail(CTL_USAGE, "cannot use the configuration %s; --config names another",
 				ctl->options.config_path);

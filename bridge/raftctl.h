@@ -32,6 +32,7 @@ struct ctl_options {
 	bool timeout_given;
 	uint64_t id;	  /* 0: not given */
 	const char *data; /* NULL: not given */
+	const char *name; /* NULL: not given */
 	uint64_t from;	  /* 0: not given */
 	uint64_t to;	  /* 0: not given */
 	bool json;
@@ -79,6 +80,7 @@ int ctl_verify(struct ctl *ctl);
 int ctl_check(struct ctl *ctl);
 int ctl_recover(struct ctl *ctl);
 int ctl_restart(struct ctl *ctl);
+int ctl_init(struct ctl *ctl);
 
 /* Asks the members of the file for those of the cluster, and makes these the configuration's. */
 void ctl_discover(struct ctl *ctl);

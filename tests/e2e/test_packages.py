@@ -130,6 +130,7 @@ def test_debian_packages_are_reproducible(env):
 FAKES = ("systemctl", "deb-systemd-helper", "deb-systemd-invoke", "systemd-sysusers", "raftctl", "systemd-tmpfiles", "journalctl")
 PRELUDE = """
 set -e
+[ ! -e /usr/sbin/policy-rc.d ] || mount --bind "$FAKES/policy" /usr/sbin/policy-rc.d
 for place in /run /etc /var/lib; do mount -t tmpfs none "$place"; done
 mkdir -p /run/systemd/system /var/lib/raft/1 /var/lib/raft/2 /etc/raft /etc/systemd/system/raft.target.wants
 echo data >/var/lib/raft/1/log
@@ -137,7 +138,7 @@ ln -s nowhere /etc/systemd/system/raft.target.wants/raft@1.service
 [ -z "$MARK" ] || : >"$MARK"
 status=0
 sh "$SCRIPT" "$@" || status=$?
-find /var/lib /run /etc -mindepth 1 ! -path '/run/systemd*' | sort >"$CALLS.left" || true
+find /var/lib /run /etc -mindepth 1 ! -path '/run/systemd*' ! -path /run/mount | sort >"$CALLS.left" || true
 exit "$status"
 """
 
@@ -155,6 +156,7 @@ class Scripts:
         self.directory = directory
         self.calls = directory / "calls"
         (directory / "fakes").mkdir()
+        self.policy = 104  # of a host that has a policy-rc.d: do it
         self.answers = {name: "exit 0" for name in FAKES}
 
     def run(self, script, *arguments, mark=""):
@@ -165,7 +167,10 @@ class Scripts:
             fake.chmod(0o755)
         self.calls.write_text("", encoding="ascii")
         environ = {"PATH": f"{self.directory}/fakes:/usr/sbin:/usr/bin:/sbin:/bin", "SCRIPT": str(script), "MARK": mark}
-        environ |= {"CALLS": str(self.calls), "DPKG_MAINTSCRIPT_PACKAGE": "raft-kv", "DPKG_MAINTSCRIPT_NAME": "x"}
+        policy = self.directory / "fakes" / "policy"
+        policy.write_text(f"#!/bin/sh\nexit {self.policy}\n", encoding="ascii")
+        policy.chmod(0o755)
+        environ |= {"FAKES": str(policy.parent), "CALLS": str(self.calls), "DPKG_MAINTSCRIPT_PACKAGE": "raft-kv", "DPKG_MAINTSCRIPT_NAME": "x"}
         command = ["unshare", "-m", "--propagation", "private", "sh", "-c", PRELUDE, "sh", *arguments]
         result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
         calls = self.calls.read_text(encoding="ascii").splitlines()
@@ -198,6 +203,10 @@ def test_debian_scripts(env):
         status, calls, left, _ = scripts.run(script["postinst"], "configure", "0.2.0")
         assert status == 0 and left == DATA, f"{calls} {left}"
         assert calls == ["systemctl --system daemon-reload", "raftctl restart --rolling --bridge"], f"{calls}"
+        if os.path.exists("/usr/sbin/policy-rc.d"):
+            scripts.policy = 101
+            assert scripts.run(script["postinst"], "configure", "0.2.0")[1] == ["systemctl --system daemon-reload"]
+            scripts.policy = 104
         scripts.answers["raftctl"] = "exit 1"
         status, calls, left, said = scripts.run(script["postinst"], "configure", "0.2.0")
         assert status == 0 and "not all of what runs here was restarted" in said, f"{status} {said}"

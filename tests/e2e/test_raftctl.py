@@ -1,11 +1,16 @@
 """The operator's tool on a live cluster and on what a stopped member left."""
 
+import os
+import subprocess
+import tempfile
+
 from cluster import Cluster, wait_for, words_ok, words_value
 from kvclient import quote, split
 
 NOT_FOUND = 1
 USAGE = 2
 UNREACHABLE = 3
+FAILED = 4
 
 
 def test_status_says_who_leads_and_who_is_missing(env):
@@ -99,3 +104,34 @@ def test_log_of_a_running_and_of_a_stopped_member(env):
         assert stopped.returncode == 0, f"{stopped}"
         assert stopped.stdout.splitlines()[: len(lines)] == lines
         cluster.members[2].start()
+
+
+def test_init_writes_a_configuration(env):
+    """init writes what raftd accepts: N members here or one on each host; never over a file without --force, never a wrong one."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/raft.conf"
+
+        def init(*arguments):
+            command = [f"{env.bin}/raftctl", "--config", path, "init", *arguments]
+            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+        def lines():
+            check = [f"{env.bin}/raftd", "--check-config", "--config", path]
+            result = subprocess.run(check, capture_output=True, text=True, timeout=20, check=False)
+            assert result.returncode == 0, f"{result}"
+            with open(path, encoding="utf-8") as file:
+                return file.read().splitlines()
+
+        result = init("--name", "shop", "3")
+        assert result.returncode == 0 and "raft@{1..3}" in result.stdout, f"{result}"
+        written = lines()
+        assert "name = shop" in written and sum(line.startswith("[member ") for line in written) == 3
+        assert init("5").returncode == FAILED and lines() == written, "an existing file stays"
+        result = init("--force", "a.example", "10.0.0.2", "fd00::3")
+        assert result.returncode == 0 and "10.0.0.2:  systemctl enable --now raft@2" in result.stdout, f"{result}"
+        written = lines()
+        for line in ("peer = tcp://a.example:7401", "client = tcp://10.0.0.2:7502", "peer = tcp://[fd00::3]:7403"):
+            assert line in written, f"no {line}"
+        for wrong in (["16"], ["0"], [], ["--name", "two words", "3"], ["a b"], ["--json", "3"]):
+            assert init("--force", *wrong).returncode == USAGE and lines() == written, f"{wrong}"
+        assert os.listdir(directory) == ["raft.conf"]
