@@ -157,7 +157,7 @@ static void print_help(FILE *file)
 	for (size_t k = 0; k < N_COMMANDS; k++)
 		fprintf(file, "  %s %s\n                 %s\n", commands[k].name, commands[k].usage, commands[k].about);
 	fprintf(file,
-		"  help\n                 this text\n\n"
+		"  help [commands]\n                 this text; commands: a table for programs, with tabs\n\n"
 		"--config   the cluster's configuration, default " CONFIG_PATH_DEFAULT "\n"
 		"--timeout  for the whole command (dump, log, backup: for each page), default %u;\n"
 		"           restart: for each member to be back and caught up, default 120000\n"
@@ -165,10 +165,70 @@ static void print_help(FILE *file)
 		"           backup find the leader themselves\n"
 		"--data     the directory of a member that does not run\n\n"
 		"Exit codes: 0 done; 1 not found, status or verify found no leader or copies that differ, health a\n"
-		"member that is not well, check damage, or restart the cluster not well; 2 usage or configuration; 3 a\n"
+		"member that is not well, check damage, or restart the cluster not well; 2 usage or configuration; 3 "
+		"a\n"
 		"member cannot be reached; 4 refused, or an error on this\n"
 		"host; 5 no answer in time: of a write, it may or may not take effect.\n",
 		TIMEOUT_MS_DEFAULT);
+}
+
+static void print_options(unsigned options)
+{
+	const char *separator = "";
+	for (const struct option *option = long_options; option->name != NULL; option++) {
+		if ((options & (unsigned)option->val) == 0)
+			continue;
+		printf("%s--%s%s", separator, option->name, option->has_arg == required_argument ? "=" : "");
+		separator = " ";
+	}
+}
+
+/* Of a command with verbs: the first word of each alternative of its usage. */
+static void print_verbs(const struct ctl_command *command)
+{
+	const char *separator = "";
+	const char *at = (command->options & HAS_VERB) != 0 ? command->usage : NULL;
+	while (at != NULL) {
+		at += strspn(at, " |\n");
+		printf("%s%.*s", separator, (int)strcspn(at, " |\n"), at);
+		separator = " ";
+		at = strchr(at, '|');
+	}
+}
+
+/* Several lines as one, with single spaces. */
+static void print_joined(const char *text)
+{
+	bool space = false;
+	for (; *text != '\0'; text++) {
+		if (*text == ' ' || *text == '\n') {
+			space = true;
+			continue;
+		}
+		if (space)
+			(void)putchar(' ');
+		space = false;
+		(void)putchar(*text);
+	}
+}
+
+/* For the shells' completion, and for tests of the manual page: name, options, verbs, about, with tabs between. The first line, without
+ * a name, has the options of all commands. */
+static void print_commands(void)
+{
+	printf("\t");
+	print_options(OPTIONS_EVERYWHERE);
+	printf("\t\t\n");
+	for (size_t k = 0; k < N_COMMANDS; k++) {
+		printf("%s\t", commands[k].name);
+		print_options(commands[k].options);
+		printf("\t");
+		print_verbs(&commands[k]);
+		printf("\t");
+		print_joined(commands[k].about);
+		printf("\n");
+	}
+	printf("help\t\tcommands\tthis text\n");
 }
 
 static int usage(const struct ctl_command *command, const char *what, const char *which)
@@ -369,7 +429,10 @@ int main(int argc, char **argv)
 		return CTL_OK;
 	}
 	if ((given & OPTION_HELP) != 0 || strcmp(name, "help") == 0) {
-		print_help(stdout);
+		if (optind + 1 < argc && strcmp(argv[optind + 1], "commands") == 0)
+			print_commands();
+		else
+			print_help(stdout);
 		return CTL_OK;
 	}
 	if (command == NULL)
