@@ -14,6 +14,8 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PRESETDIR   ?= $(PREFIX)/lib/systemd/system-preset
 CATALOGDIR  ?= $(PREFIX)/lib/systemd/catalog
+BASHCOMPDIR ?= $(SHAREDIR)/bash-completion/completions
+ZSHCOMPDIR  ?= $(SHAREDIR)/zsh/site-functions
 
 INSTALL_DATA    := install -D -m 0644
 INSTALL_PROGRAM := install -D -m 0755
@@ -23,8 +25,8 @@ install_all = $(foreach f,$(1),$(INSTALL_DATA) $(f) $(DESTDIR)$(2)/$(notdir $(f)
 # $(call install_as,FILES,DIRECTORY,SUFFIX): systemd wants files of these folders to end in SUFFIX.
 install_as = $(foreach f,$(1),$(INSTALL_DATA) $(f) $(DESTDIR)$(2)/$(basename $(notdir $(f)))$(3) &&) :
 
-.PHONY: install install-programs install-units install-config install-library
-install: install-programs install-units install-config install-library
+.PHONY: install install-programs install-units install-config install-man install-completion install-library
+install: install-programs install-units install-config install-man install-completion install-library
 
 install-programs: $(PROGRAMS)
 	$(INSTALL_PROGRAM) $(OUT)/raftd $(DESTDIR)$(SBINDIR)/raftd
@@ -48,6 +50,13 @@ install-config:
 	$(INSTALL_PROGRAM) packaging/examples/student-register/student-register $(DESTDIR)$(DOCDIR)/raft-kv/examples/student-register
 	sed -i '1s|^#!/usr/bin/env python3$$|#!/usr/bin/python3|' $(DESTDIR)$(DOCDIR)/raft-kv/examples/student-register
 	[ -e $(DESTDIR)$(SYSCONFDIR)/raft/raft.conf ] || $(INSTALL_DATA) packaging/raft.conf $(DESTDIR)$(SYSCONFDIR)/raft/raft.conf
+
+install-man:
+	$(foreach n,1 3 5 7 8,$(call install_all,$(wildcard packaging/man/*.$(n)),$(MANDIR)/man$(n)) &&) :
+
+install-completion:
+	$(INSTALL_DATA) packaging/completion/raftctl.bash $(DESTDIR)$(BASHCOMPDIR)/raftctl
+	$(INSTALL_DATA) packaging/completion/raftctl.zsh $(DESTDIR)$(ZSHCOMPDIR)/_raftctl
 
 # The header's include of ../entry.h holds where it is installed, too.
 .PHONY: $(OUT)/libreplicator.pc

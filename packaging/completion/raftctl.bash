@@ -2,7 +2,7 @@
 
 # The field of a line of `raftctl help commands`: 2 options, 3 words.
 _raftctl_field() {
-	local name options words about
+	local name options words line
 	while IFS= read -r line; do
 		name=${line%%$'\t'*} line=${line#*$'\t'}
 		options=${line%%$'\t'*} line=${line#*$'\t'}
@@ -10,21 +10,21 @@ _raftctl_field() {
 		if [[ $name == "$1" ]]; then
 			[[ $2 == 2 ]] && echo "$options" || echo "$words"
 		fi
-	done < <("$raftctl" help commands 2>/dev/null)
+	done <<<"$table"
 }
 
 _raftctl() {
 	local cur prev words cword
 	_init_completion -n = || return
-	local raftctl=${words[0]} config=/etc/raft/raft.conf command= verb= i
+	local config=/etc/raft/raft.conf command="" verb="" table i
+	table=$("${words[0]}" help commands 2>/dev/null)
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
 		--config)
 			config=${words[++i]}
 			;;
 		--config=*) config=${words[i]#*=} ;;
-		--timeout | --id | --data | --from | --to | --name) ((i++)) ;;
-		-*) ;;
+		-*) [[ $table != *"${words[i]}="* ]] || ((i++)) ;;
 		*)
 			if [[ -z $command ]]; then
 				command=${words[i]}
@@ -44,7 +44,8 @@ _raftctl() {
 		_filedir -d
 		return
 		;;
-	--timeout | --from | --to | --name) return ;;
+	--id) ;;
+	--*) [[ $table != *"$prev="* ]] || return ;;
 	esac
 
 	local ids
@@ -60,7 +61,7 @@ _raftctl() {
 		return
 	fi
 	if [[ -z $command ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$("$raftctl" help commands 2>/dev/null | cut -f 1)" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "$(cut -f 1 <<<"$table")" -- "$cur")
 		return
 	fi
 	if [[ -z $verb ]]; then

@@ -3,15 +3,15 @@
 
 _raftctl() {
 	local -a lines fields commands options verbs ids
-	local raftctl=${words[1]} config=/etc/raft/raft.conf command= verb= word line
+	local config=/etc/raft/raft.conf command= verb= word line table
 	integer i
+	table=$(${words[1]} help commands 2>/dev/null)
 	for ((i = 2; i < CURRENT; i++)); do
 		word=${words[i]}
 		case $word in
 		(--config) config=${words[i + 1]}; ((i++)) ;;
 		(--config=*) config=${word#*=} ;;
-		(--timeout|--id|--data|--from|--to|--name) ((i++)) ;;
-		(-*) ;;
+		(-*) [[ $table != *"$word="* ]] || ((i++)) ;;
 		(*)
 			if [[ -z $command ]]; then
 				command=$word
@@ -25,9 +25,13 @@ _raftctl() {
 	case ${words[CURRENT - 1]} in
 	(--config) _files; return ;;
 	(--data) _files -/; return ;;
-	(--timeout) _message 'milliseconds'; return ;;
-	(--from|--to) _message 'index of an entry'; return ;;
-	(--name) _message 'name of the cluster'; return ;;
+	(--id) ;;
+	(--*)
+		if [[ $table == *"${words[CURRENT - 1]}="* ]]; then
+			_message "value of ${words[CURRENT - 1]}"
+			return
+		fi
+		;;
 	esac
 	ids=(${(f)"$(sed -n 's/^\[member \([0-9]*\)\].*/\1/p' $config 2>/dev/null)"})
 	if [[ ${words[CURRENT - 1]} == --id ]]; then
@@ -35,7 +39,7 @@ _raftctl() {
 		return
 	fi
 
-	lines=("${(@f)$($raftctl help commands 2>/dev/null)}")
+	lines=("${(@f)table}")
 	for line in $lines; do
 		fields=("${(@ps:\t:)line}")
 		if [[ -n $fields[1] ]]; then

@@ -214,6 +214,7 @@ class Zsh(Completion):
             compadd() {{ if [[ $1 == -a ]]; then print -l -- ${{(P)2}}; else shift; print -l -- "$@"; fi }}
             _describe() {{ print -l -- ${{(P)2%%:*}} }}
             _files() {{ print files }}
+            _message() {{ }}
             words=({shlex.join(words)}) CURRENT={len(words)} PREFIX={shlex.quote(words[-1])}
             . {COMPLETION}/raftctl.zsh
         """
@@ -235,6 +236,7 @@ def check_completion(env, completion):
         expect_same(line, completion.words(line), ["7", "12"])
     expect_same("after an id", completion.words("--config CONFIG member remove 7 "), [])
     assert completion.words("--config CONFIG --timeout 5 --id 1") == ["12"]
+    assert completion.words("log --from ") == [], "a number"
 
 
 def test_bash_completion(env):
