@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 
+import zmtp
 from cluster import Cluster, free_ports, wait_for, words_ok
 from scrape import Metrics, dial, get
 
@@ -105,6 +106,26 @@ def test_figures_follow_what_happens(env):
 
         wait_for(noticed, 15, f"the leader to show that member {victim} is gone")
         cluster.members[victim].start()
+
+
+def test_refused_frames_and_suppressed_lines_are_counted(env):
+    """Fifty frames that nobody understands: fifty in the metrics, some lines in the journal, the rest counted."""
+    with Cluster(env, n_members=1, raft=SOCKETS) as cluster:
+        cluster.wait_leader()
+        with zmtp.connect(cluster.endpoints[1][1]) as connection:
+            zmtp.shake_hands(connection)
+            connection.sendall(zmtp.message(b"nonsense") * 50)
+            wait_for(
+                lambda: Metrics(where(cluster, 1)).value("raftkv_client_refused_frames_total") == 50,
+                10,
+                "all frames to be refused",
+                interval=0.11,
+            )
+        metrics = Metrics(where(cluster, 1))
+        lines = cluster.members[1].log_since_start().count("refused a client's frame")
+        assert 0 < lines < 50
+        assert metrics.value("raftkv_journal_suppressed_lines_total") == 50 - lines
+        assert metrics.value("raftkv_journal_lines_total") > lines
 
 
 def test_the_bridge_tells_what_its_clients_do(env):
