@@ -149,7 +149,9 @@ static const struct metrics_family families[N_FAMILIES] = {
 	[WRITE_AGE] = {"raftkv_write_age_seconds", METRICS_GAUGE, "How long the oldest write waits for the disk now."},
 	[WRITTEN_ENTRIES] = {"raftkv_written_entries_total", METRICS_COUNTER, "Entries written to the log."},
 	[WRITTEN_BYTES] = {"raftkv_written_bytes_total", METRICS_COUNTER, "Bytes written to the log."},
-	[DISK_FULL] = {"raftkv_disk_full", METRICS_GAUGE, "1 while writes are refused because the disk has no room."},
+	[DISK_FULL] = {"raftkv_disk_full", METRICS_GAUGE,
+		       "1 while the disk has no room for the next segment of the log: writes that do not fit into this "
+		       "one are refused."},
 	[DISK_BYTES] = {"raftkv_disk_bytes", METRICS_GAUGE,
 			"Size of the data directory: log, spare segments, snapshots."},
 	[LOG_SEGMENTS] = {"raftkv_log_segments", METRICS_GAUGE, "Files of the log."},

@@ -114,7 +114,7 @@ const char *kv_check_text(uint64_t check, bool failed);
 
 /* Bits of kv_member_status.alarms: what an operator has to do something about. */
 enum kv_alarm {
-	KV_ALARM_DISK_FULL = 1,	   /* writes are refused until there is room */
+	KV_ALARM_DISK_FULL = 1,	   /* no room for more log: writes are refused until there is */
 	KV_ALARM_DISK_STALLED = 2, /* the disk has not answered for longer than an election timeout */
 };
 const char *kv_alarm_name(uint64_t alarm);

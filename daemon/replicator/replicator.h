@@ -187,7 +187,7 @@ struct replicator_metrics {
 	uint64_t beat;		 /* beats of this member as leader */
 	uint64_t leader_changes; /* leaders seen, this member included */
 	bool transferring;
-	bool disk_full;
+	bool disk_full; /* no room for the next segment of the log: large writes are refused, soon all */
 	uint64_t received_frames, received_bytes;	   /* from other members, refused ones included */
 	uint64_t stale_frames;				   /* of directories that are no member any more */
 	uint64_t uncommitted_bytes, uncommitted_bytes_max; /* leader: entries; full means REPLICATOR_E_BUSY */

@@ -112,7 +112,7 @@ void replica_get_metrics(const struct replica *replica, uint64_t now_us, struct 
 		.beat = core.beat,
 		.leader_changes = replica->leader_changes,
 		.transferring = core.transferring,
-		.disk_full = !storage_has_room(replica->storage),
+		.disk_full = disk.full,
 		.received_frames = replica->received_frames,
 		.received_bytes = replica->received_bytes,
 		.stale_frames = replica->stale_frames,

@@ -490,6 +490,7 @@ void storage_get_stats(const struct storage *storage, struct storage_stats *ret_
 {
 	*ret_stats = storage->stats;
 	ret_stats->queued_bytes = storage->queued_bytes + storage->flight_bytes;
+	ret_stats->full = is_full(storage);
 	ret_stats->cache_bytes = storage->cache.bytes;
 	ret_stats->segments = storage->n_segments;
 	uint64_t bytes = (uint64_t)storage->n_spares * storage->options.segment_size;

@@ -166,6 +166,7 @@ struct storage_stats {
 	uint64_t disk_bytes;		   /* of segments, spares and snapshots */
 	uint64_t snapshot_bytes;	   /* of the snapshots alone */
 	uint64_t log_bytes_since_snapshot; /* written to the log since the newest snapshot was begun */
+	bool full; /* no room for the next segment: what does not fit into this one is refused */
 	uint64_t sync_us_total;
 	uint64_t sync_us_max;
 	uint64_t sync_histogram

@@ -192,6 +192,37 @@ def test_health_says_which_check_fails(env):
         wait_for(lambda: cluster.raftctl("health", "--json").returncode == 0, 15, "all members to be ready again")
 
 
+def test_a_full_disk_raises_an_alarm_until_there_is_room(env):
+    """The disk of the only member fills: writes are refused by name, status and metrics say why. It grows: all is well again."""
+    cluster = Cluster(env, n_members=1, raft=SOCKETS | {"segment_size": "4MiB", "snapshot_log_size": "1GiB"})
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "raft-e2e", cluster.data(1)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        env.note("cannot mount a small disk")
+        cluster.remove()
+        return
+    try:
+        with cluster, cluster.connect() as client:
+            fill_the_disk(cluster, client)
+    finally:
+        subprocess.run(["umount", "--lazy", cluster.data(1)], check=True)
+        cluster.remove()
+
+
+def fill_the_disk(cluster, client):
+    value = b"v" * 500_000
+    refused = next(words for words in (client.ask("put", b"k", value) for _ in range(100)) if words[0] == b"ERR")
+    assert refused[1] == b"disk_full", f"{refused}"
+    assert cluster.member_status()[1]["alarms"] == ["disk_full"]
+    assert b"member 1: ALARM disk_full" in cluster.raftctl("status").stdout
+    metrics = Metrics(where(cluster, 1))
+    assert metrics.value("raftkv_disk_full") == 1
+    assert metrics.value("raftkv_proposals_total", outcome="disk_full") > 0
+    subprocess.run(["mount", "-o", "remount,size=128m", cluster.data(1)], check=True)
+    wait_for(lambda: cluster.member_status()[1]["alarms"] == [], 15, "the alarm to end")
+    words_ok(client.ask("put", b"k", value))
+    assert Metrics(where(cluster, 1)).value("raftkv_disk_full") == 0
+
+
 def test_a_crowd_of_bad_clients_disturbs_nobody(env):
     """Silent, slow, rude and many clients of /metrics on every member: no leader changes, no request fails, and a good
     client is still served."""
