@@ -194,11 +194,13 @@ static void check_disk(struct sim *sim, unsigned number, const struct raft_statu
 		sim_fail(sim, "member %u writes to its disk, and nothing that waits becomes durable", number + 1);
 }
 
-/* A leader says of another member that it has lost what it had acknowledged: only of those that did. */
+/* A leader says of another member that it has lost what it had acknowledged: only of those that did. It remembers what it found out
+ * when it led before. */
 static void check_losses(const struct sim *sim, unsigned number, const struct raft_status *before,
 			 const struct raft_status *after)
 {
-	for (unsigned k = 0; k < after->n_peers; k++) {
+	bool led = before->role == RAFT_LEADER && before->hard_state.term == after->hard_state.term;
+	for (unsigned k = 0; led && k < after->n_peers; k++) {
 		const struct raft_progress *peer = &after->peers[k];
 		for (unsigned i = 0; i < before->n_peers; i++)
 			if (before->peers[i].id == peer->id && before->peers[i].losses < peer->losses &&
