@@ -208,6 +208,7 @@ sim: $(OUT)/raft-sim
 # The simulator's own tests: its driver, equal histories whatever the compiler, mutants that still apply.
 sim-tests: $(OUT)/raft-sim mutants-check
 	tests/sim/test_driver $(OUT)/raft-sim
+	tests/sim/test_leases $(OUT)/raft-sim
 	+tests/sim/test_determinism --build $(BUILD)
 
 e2e: all

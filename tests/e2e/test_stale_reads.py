@@ -47,10 +47,23 @@ class Writer:
         self.last += 1
 
 
+def leased_reads(cluster):
+    return sum(member.get("leased_reads", 0) for member in cluster.status()["members"])
+
+
 def test_paused_leader_never_serves_a_stale_read(env):
     """SIGSTOP the leader, write through the next one, SIGCONT: no read returns less than was acknowledged."""
+    pause_leaders(env, "index")
+
+
+def test_paused_leader_with_a_lease_never_serves_a_stale_read(env):
+    """The same with read_mode = lease: a leader that was stopped finds its lease over."""
+    pause_leaders(env, "lease")
+
+
+def pause_leaders(env, read_mode):
     history = History()
-    with Cluster(env, bridge={"request_timeout_ms": 10000}) as cluster:
+    with Cluster(env, raft={"read_mode": read_mode}, bridge={"request_timeout_ms": 10000}) as cluster:
         writer = Writer(cluster, history)
         writer.write()
         readers = [Reader(cluster, lambda: writer.last, history) for _ in range(4)]
@@ -83,6 +96,8 @@ def test_paused_leader_never_serves_a_stale_read(env):
                 raise reader.failure
         cluster.wait_agreement()
         reads = sum(reader.reads for reader in readers)
+        leased = leased_reads(cluster)
+        assert (leased > 0) == (read_mode == "lease"), f"{leased} batches of reads were answered by lease"
         env.note(f"{reads} reads, {writer.last} writes, longest pause {longest * 1000:.0f} ms")
     history.check(env)
 
@@ -90,8 +105,9 @@ def test_paused_leader_never_serves_a_stale_read(env):
 def test_request_that_waited_in_a_paused_leader_is_not_answered_from_its_memory(env):
     """A read that sits in a paused leader's socket while the next one writes is not answered with the old value."""
     settings = {"request_timeout_ms": 1500}
-    for _ in range(3):
-        with Cluster(env, n_members=3, bridge=settings) as cluster, cluster.connect() as client:
+    for read_mode in ("index", "lease", "index", "lease"):
+        raft = {"read_mode": read_mode}
+        with Cluster(env, n_members=3, raft=raft, bridge=settings) as cluster, cluster.connect() as client:
             words_ok(client.ask("put", b"x", b"old"))
             old = cluster.wait_leader()
             # A bridge whose file names nobody but the old leader.

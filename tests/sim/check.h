@@ -11,6 +11,7 @@
  *   check_bounds.c   queues, memory, disk
  *   durable.c        what each member's platter really holds: the log
  *   durable_files.c  … its files: which snapshots are good, which segments are there
+ *   check_lease.c    nobody leads while the lease of an earlier term's leader lasts
  *   check_reads.c    reads: a majority followed since they came, and nothing that was committed by then is missing
  *   check_newest.c   what a member may forget with its newest record
  *   check_frame.c    nothing promised before it is durable

@@ -381,6 +381,7 @@ static void leave(struct sim *sim, unsigned number)
 static void end_turn(struct sim *sim, unsigned number, int r)
 {
 	sim_check_turn(sim, number);
+	sim_lease_turn(sim, number);
 	view_update(sim, number);
 	if (sim->members[number].dying) {
 		sim->counts.deaths_within++;
@@ -404,7 +405,10 @@ static bool take_turn(struct sim *sim, unsigned number)
 	struct sim_member *member = &sim->members[number];
 	if (!member->up || member->paused || is_busy(sim, number))
 		return false;
-	int r = replica_process(member->replica, sim_clock_us(sim, number), sim_clock_wall_ms(sim, number));
+	uint64_t now_us = sim_clock_us(sim, number);
+	uint64_t read_us = member->stopped_us != 0 ? member->stopped_us : now_us;
+	int r = replica_process(member->replica, read_us, sim_clock_wall_ms(sim, number));
+	replica_settle(member->replica, now_us);
 	member->goes_on = r == 0;
 	end_turn(sim, number, r);
 	member->goes_on = false;
@@ -429,6 +433,8 @@ static void release(struct sim_member *member)
 	member->machine = NULL;
 	member->up = false;
 	member->paused = false;
+	member->stopped_us = 0;
+	member->n_held_reads = 0;
 	member->dying = false;
 	member->doom.armed = false;
 }
@@ -457,6 +463,23 @@ static void refuse_start(struct sim *sim, unsigned number, int why, const char *
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
+/* Reads by lease, by each member's own file: all alike, or some that promise less, or nothing. */
+static void choose_read_mode(struct sim *sim, unsigned number, struct raft_options *options)
+{
+	struct sim_member *member = &sim->members[number];
+	uint64_t share = 100;
+	if (sim->plan.lease_drift_ppm == 0)
+		return;
+	if (sim->plan.lease_mixed != 0)
+		share = sim_random_below(&sim->random_member, 4) * 25 + 25;
+	options->clock_drift_ppm = (uint32_t)sim->plan.lease_drift_ppm;
+	options->promise_us = share == 25 ? 0 : options->election_timeout_min_us * share / 100;
+	options->lease = options->promise_us > 0;
+	options->promised_us = member->promised_us;
+	if (options->promise_us > member->promised_us)
+		member->promised_us = options->promise_us;
+}
+
 static int open_replica(struct sim *sim, unsigned number, char *message)
 {
 	struct sim_member *member = &sim->members[number];
@@ -464,6 +487,7 @@ static int open_replica(struct sim *sim, unsigned number, char *message)
 	struct replica_options options = sim_member_options(sim, number);
 	options.seed = sim_random_u64(&sim->random_member);
 	options.storage.incarnation = sim_random_u64(&sim->random_member) | 1;
+	choose_read_mode(sim, number, &options.raft);
 	member->store = kv_store_new();
 	member->transport = sim_transport_new(sim, number);
 	member->machine = machine_new(sim, number);
@@ -606,6 +630,8 @@ void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
 void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
 {
 	struct sim_member *member = &sim->members[number];
+	if (member->up && member->paused && member->n_held_reads < SIM_HELD_READS)
+		member->held_reads[member->n_held_reads++] = ticket;
 	if (!listens(sim, number))
 		return;
 	int r = replica_read(member->replica, ticket, sim_clock_us(sim, number));
@@ -616,4 +642,36 @@ void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
 	if (r > 0)
 		refuse(sim, number, ticket, r);
 	go_on(sim, number, r);
+}
+
+/* Stopped and going on -------------------------------------------------------------------------------- */
+
+/* By SIGSTOP, or because its machine sleeps. within_turn: it had read its clock, and takes the turn up from there. */
+void sim_member_pause(struct sim *sim, unsigned number, bool within_turn)
+{
+	struct sim_member *member = &sim->members[number];
+	raft_assert(member->up && !member->paused);
+	sim_note(sim, "%u pauses%s", number + 1, within_turn ? " within a turn" : "");
+	member->paused = true;
+	member->stopped_us = within_turn ? sim_clock_us(sim, number) : 0;
+}
+
+/* What clients asked meanwhile is taken first, as the daemon's loop does, unless it was in the middle of a turn. */
+void sim_member_resume(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	uint64_t reads[SIM_HELD_READS];
+	unsigned n = member->n_held_reads, life = member->life;
+	raft_assert(member->up && member->paused);
+	memcpy(reads, member->held_reads, sizeof reads);
+	member->n_held_reads = 0;
+	member->paused = false;
+	sim_note(sim, "%u resumes", number + 1);
+	if (member->stopped_us != 0)
+		sim_member_turn(sim, number);
+	member->stopped_us = 0;
+	for (unsigned k = 0; k < n && member->up && member->life == life; k++)
+		sim_member_read(sim, number, reads[k]);
+	if (member->up && member->life == life)
+		sim_member_turn(sim, number);
 }

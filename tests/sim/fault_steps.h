@@ -16,7 +16,12 @@ void sim_fault_cut(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t 
 /* After the delay sim_fault_step is called with the number, unless the calm has begun. */
 void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
 
+/* Pauses a member that is up; 0: it is not, or is paused already. */
+int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t span_us);
+
 /* faults_leader.c */
+int sim_fault_stop_leader(struct sim *sim, const struct sim_fault *fault);
+int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault);
 int sim_fault_depose(struct sim *sim, const struct sim_fault *fault);
 int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault);
 void sim_fault_step(struct sim *sim, unsigned member, uint64_t number);

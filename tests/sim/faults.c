@@ -239,15 +239,18 @@ static int fault_long_absence(struct sim *sim, const struct sim_fault *fault)
 		     sim_fault_span(fault->c, 10 * SECOND, 180 * SECOND));
 }
 
-static int fault_pause(struct sim *sim, const struct sim_fault *fault)
+int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t span_us)
 {
-	unsigned member = which(sim, fault);
 	if (!sim->members[member].up || sim->members[member].paused)
 		return 0;
-	sim_note(sim, "%u pauses", member + 1);
-	sim->members[member].paused = true;
-	later(sim, sim_fault_span(fault->c, MILLISECOND, 10 * SECOND), LATER_RESUME, member, 0);
+	sim_member_pause(sim, member, within_turn);
+	later(sim, span_us, LATER_RESUME, member, 0);
 	return 1;
+}
+
+static int fault_pause(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_stop(sim, which(sim, fault), fault->b % 2 == 0, sim_fault_span(fault->c, MILLISECOND, 10 * SECOND));
 }
 
 static int fault_slow(struct sim *sim, const struct sim_fault *fault)
@@ -269,10 +272,20 @@ static int fault_transfer(struct sim *sim, const struct sim_fault *fault)
 
 /* Clocks ------------------------------------------------------------------------------------------------ */
 
+/* Leases are safe as long as no clock drifts by more than it is said to, and unless a run is to show just that. */
+static bool clocks_matter(const struct sim *sim)
+{
+	return sim->plan.lease_drift_ppm > 0 && sim->plan.clocks_beyond == 0;
+}
+
 static int fault_drift(struct sim *sim, const struct sim_fault *fault)
 {
 	int64_t bound = fault->b % 5 == 0 ? DRIFT_BEYOND_PPM : DRIFT_WITHIN_PPM;
+	if (clocks_matter(sim))
+		bound = (int64_t)sim->plan.lease_drift_ppm;
 	int64_t drift = (int64_t)(fault->c % (uint64_t)(2 * bound + 1)) - bound;
+	if (clocks_matter(sim) && fault->b % 2 == 0)
+		drift = drift < 0 ? -bound : bound;
 	sim_note(sim, "the clock of %u drifts by %lld ppm", which(sim, fault) + 1, (long long)drift);
 	sim_clock_set(sim, which(sim, fault), drift, 0);
 	return 1;
@@ -291,7 +304,10 @@ static int fault_wall_jump(struct sim *sim, const struct sim_fault *fault)
 static int fault_leap(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned member = which(sim, fault);
-	sim_clock_set(sim, member, sim->members[member].clock.drift_ppm, sim_fault_span(fault->c, 10 * MILLISECOND, 60 * SECOND));
+	uint64_t span_us = sim_fault_span(fault->c, 10 * MILLISECOND, 60 * SECOND);
+	if (clocks_matter(sim)) /* that long it does sleep, while the others go on */
+		return sim_fault_stop(sim, member, fault->b % 2 == 0, span_us);
+	sim_clock_set(sim, member, sim->members[member].clock.drift_ppm, span_us);
 	return 1;
 }
 
@@ -515,6 +531,16 @@ static int fault_depose(struct sim *sim, const struct sim_fault *fault)
 	return sim_fault_depose(sim, fault);
 }
 
+static int fault_stop_leader(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_stop_leader(sim, fault);
+}
+
+static int fault_usurp(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_fault_usurp(sim, fault);
+}
+
 static int fault_slow_writer(struct sim *sim, const struct sim_fault *fault)
 {
 	return sim_fault_slow_writer(sim, fault);
@@ -544,6 +570,7 @@ static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
 		sim_member_crash(sim, number, SIM_POWER_CUT);
 	sim_note(sim, "%u is wiped", number + 1);
 	sim_platter_wipe(member->disk_files);
+	member->promised_us = 0;
 	member->lost = false;
 	member->expendable = false;
 	member->older_level = 0;
@@ -648,9 +675,7 @@ static void resume(struct sim *sim, unsigned member)
 {
 	if (!sim->members[member].paused)
 		return;
-	sim->members[member].paused = false;
-	sim_note(sim, "%u resumes", member + 1);
-	sim_member_turn(sim, member);
+	sim_member_resume(sim, member);
 }
 
 void sim_fault_event(struct sim *sim, const struct sim_event *event)

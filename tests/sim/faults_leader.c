@@ -13,6 +13,7 @@ enum step {
 	STEP_FULL_SPEED,  /* all links are as quick as before */
 	STEP_REPLACED,	  /* whoever leads now is cut off, and everybody else may talk again */
 	STEP_LOSES_POWER, /* the member does */
+	STEP_USURPED,	  /* nobody hears the member any more; the others forget it in one way or another */
 	STEPS
 };
 
@@ -81,6 +82,61 @@ int sim_fault_depose(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+/* Stopped for about as long as it takes the others to elect another one and clients to write there; clients ask it meanwhile. */
+int sim_fault_stop_leader(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned leader = sim_fault_leader(sim);
+	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
+	if (leader == sim_members(sim))
+		return 0;
+	return sim_fault_stop(sim, leader, fault->b % 2 == 0,
+			      sim_fault_span(fault->c, sim->plan.election_min_us / 2, 6 * election_us));
+}
+
+/*
+ * Some voters have not heard the leader for long and would elect another one, if only one more helped them. Then the leader is cut
+ * off, and those that heard it until now have a reason to forget it: they restart at once, or their connections close.
+ */
+int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned leader = sim_fault_leader(sim);
+	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
+	if (leader == sim_members(sim) || voters(sim) < 3)
+		return 0;
+	uint64_t company = (uint64_t)1 << leader;
+	for (unsigned k = 1; k < sim_members(sim); k++) {
+		unsigned member = (unsigned)(leader + k + fault->a) % sim_members(sim);
+		bool voter = ((sim->committed.voters >> member) & 1) != 0 && member != leader;
+		if (voter && (unsigned)__builtin_popcountll(company) < voters(sim) / 2 + 1)
+			company |= (uint64_t)1 << member;
+	}
+	uint64_t one = (uint64_t)1 << leader;
+	uint64_t wait_us = sim->plan.election_min_us + sim_random_below(&random, 3 * election_us);
+	sim_note(sim, "leader %u has only %llx", leader + 1, (unsigned long long)company);
+	sim_fault_cut(sim, sim_fault_links(sim, one, ~company, 2), 0, wait_us + 4 * election_us);
+	step_later(sim, wait_us, STEP_USURPED, leader, sim_random_u64(&random));
+	return 1;
+}
+
+static void usurped(struct sim *sim, unsigned leader, uint64_t seed)
+{
+	struct sim_random random = {seed};
+	uint64_t one = (uint64_t)1 << leader;
+	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
+	uint64_t how = sim_random_below(&random, 3);
+	sim_note(sim, "leader %u is usurped", leader + 1);
+	sim_fault_cut(sim, sim_fault_links(sim, one, ~one, 2), 0, election_us + sim_random_below(&random, 3 * election_us));
+	if (how == 0)
+		closes(sim, leader, ~one, &random);
+	for (unsigned k = 0; how == 1 && k < sim_members(sim); k++) {
+		if (k == leader || !sim->members[k].up)
+			continue;
+		sim_member_crash(sim, k, SIM_KILL);
+		sim_fault_restart(sim, k, 1 + sim_random_below(&random, 5 * MILLISECOND));
+	}
+}
+
 /* A disk that is slow but alive, more to write than a record takes, and death on the way. */
 int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault)
 {
@@ -138,6 +194,9 @@ void sim_fault_step(struct sim *sim, unsigned member, uint64_t number)
 		return;
 	case STEP_REPLACED:
 		replaced(sim, number);
+		return;
+	case STEP_USURPED:
+		usurped(sim, member, number);
 		return;
 	case STEP_LOSES_POWER:
 		if (!sim->members[member].up)

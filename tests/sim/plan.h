@@ -61,7 +61,10 @@
 	X(snapshot_hold, 0, 20, 2000, 300000)                                                                          \
 	X(level, 3, 1, 2, 700000)                                                                                      \
 	X(level_spread, 0, 1, 2, 500000)                                                                               \
-	X(trial, 0, 1, 7, 500000)
+	X(trial, 0, 1, 7, 500000)                                                                                      \
+	X(lease_drift_ppm, 0, 10000, 250000, 350000)                                                                   \
+	X(lease_mixed, 0, 1, 1, 300000)                                                                                \
+	X(clocks_beyond, 0, 1, 1, 0)
 
 /*
  * X(kind, every_low_us, every_high_us, chance): with `chance` per million a run has this kind of fault at all, on average once
@@ -104,7 +107,9 @@
 	X(depose, 1000000, 8000000, 400000)                                                                            \
 	X(slow_writer, 500000, 6000000, 300000)                                                                        \
 	X(upgrade, 500000, 8000000, 500000)                                                                            \
-	X(downgrade, 2000000, 15000000, 300000)
+	X(downgrade, 2000000, 15000000, 300000)                                                                        \
+	X(stop_leader, 500000, 5000000, 400000)                                                                        \
+	X(usurp, 500000, 5000000, 400000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

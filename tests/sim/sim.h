@@ -83,10 +83,15 @@ struct sim_view {
 	uint64_t incarnations[SIM_MEMBERS_MAX]; /* 0: not heard, or no member */
 };
 
+#define SIM_HELD_READS 16u
+
 struct sim_member {
 	uint64_t id;
 	bool up;
 	bool paused;
+	uint64_t stopped_us;   /* paused in the middle of a turn: what its clock had shown; 0: between two */
+	uint64_t held_reads[SIM_HELD_READS]; /* tickets; they came while it was paused, and wait in its socket */
+	unsigned n_held_reads;
 	bool absent; /* a spare that nobody has started yet */
 	bool lost;   /* its disk is damaged so that it refuses to start: down until it gets an empty one, or for ever */
 	bool removed;	      /* it was told so and stopped; it may be started again, only to be told once more */
@@ -100,6 +105,7 @@ struct sim_member {
 	void *machine;	  /* owned; what the state machine's functions get */
 	uint64_t wake_us; /* of its own clock */
 	struct sim_clock clock;
+	uint64_t promised_us; /* the longest that its directory may have promised not to vote */
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
 	bool dying;	 /* in this turn: what it still does has no effect */
@@ -232,6 +238,8 @@ void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then
 void sim_member_transfer(struct sim *sim, unsigned member, uint64_t target);
 void sim_member_change(struct sim *sim, unsigned member, const struct replicator_change *change);
 void sim_member_snapshot(struct sim *sim, unsigned member);
+void sim_member_pause(struct sim *sim, unsigned member, bool within_turn);
+void sim_member_resume(struct sim *sim, unsigned member);
 bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member);
 
@@ -356,6 +364,8 @@ void sim_reads_followed(struct sim *sim, unsigned follower, unsigned leader, uin
 void sim_reads_turn(struct sim *sim, unsigned member);
 void sim_reads_answered(struct sim *sim, unsigned member, uint64_t ticket);
 void sim_reads_dropped(struct sim *sim, unsigned member, uint64_t ticket);
+
+void sim_lease_turn(struct sim *sim, unsigned member); /* check_lease.c */
 
 /* Snapshots do not change while the store goes on: check_snapshots.c */
 void sim_snapshots_new(struct sim *sim);
