@@ -271,9 +271,9 @@ static uint64_t replica_take_ticket(struct replica *replica, uint64_t index, uin
 	return ticket;
 }
 
-static int replica_apply_some(struct replica *replica)
+static int replica_apply_some(struct replica *replica, uint64_t stop)
 {
-	uint64_t left = replica->commit - replica->applied;
+	uint64_t left = stop - replica->applied;
 	uint32_t wanted = left < REPLICA_APPLY_ENTRIES_MAX ? (uint32_t)left : REPLICA_APPLY_ENTRIES_MAX;
 	uint32_t n = 0;
 	int r = storage_read(replica->storage, replica->applied + 1, wanted, REPLICA_APPLY_BYTES_MAX, replica->entries,
@@ -300,8 +300,10 @@ static int replica_apply(struct replica *replica)
 {
 	if (replica->restoring.reader != NULL)
 		return 0; /* what comes next lies behind the snapshot */
-	for (unsigned k = 0; k < REPLICA_APPLY_ROUNDS_MAX && replica->applied < replica->commit; k++) {
-		int r = replica_apply_some(replica);
+	uint32_t most = replica->options.apply_entries_max;
+	uint64_t stop = most > 0 && replica->commit - replica->applied > most ? replica->applied + most : replica->commit;
+	for (unsigned k = 0; k < REPLICA_APPLY_ROUNDS_MAX && replica->applied < stop; k++) {
+		int r = replica_apply_some(replica, stop);
 		if (r != 0)
 			return r;
 	}

@@ -20,6 +20,7 @@ struct replica_options {
 	uint64_t snapshot_log_bytes;   /* a snapshot is due when the log since the last one is larger than this … */
 	uint32_t snapshot_log_percent; /* … and than this share of the last snapshot */
 	uint64_t checkpoint_entries; /* states are compared at every multiple of this index; 0: the usual; all alike */
+	uint32_t apply_entries_max;  /* in one call of replica_process; 0: the usual */
 	unsigned level_max;	     /* newest feature level that this member knows; 0: RAFT_LEVEL_MAX */
 	bool heal; /* a damaged data directory is set aside, and the member rejoins as a new one (README.md says when) */
 	struct raft_options raft; /* id and timing; its seed is replaced by the one above */

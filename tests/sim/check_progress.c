@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define TERMS_KEPT 16u
-#define FLUSHES_MAX 200u /* that may pass before any write that waits is durable */
+#define FLUSHES_MAX 24u /* that may pass before any write that waits is durable: one write fills some records */
 
 struct sim_progress {
 	struct member_progress {

@@ -221,6 +221,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 		add_founder(&options.founders, k);
 	options.snapshot_log_bytes = sim->plan.snapshot_log_bytes;
 	options.snapshot_log_percent = 100;
+	options.apply_entries_max = (uint32_t)sim->plan.apply_entries;
 	options.checkpoint_entries = sim->plan.checkpoint_entries;
 	options.heal = sim->plan.heal != 0;
 	options.level_max = sim_level_of_program(sim, member);

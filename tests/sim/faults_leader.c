@@ -52,6 +52,23 @@ static void closes(struct sim *sim, unsigned leader, uint64_t others, struct sim
 	}
 }
 
+/* Those with the leader are still writing what it appends when the next one comes and replaces it. */
+static void writes_late(struct sim *sim, unsigned leader, uint64_t company, uint64_t span_us, struct sim_random *random)
+{
+	uint64_t slow_us = sim_fault_span(sim_random_u64(random), 20 * MILLISECOND, 1000 * MILLISECOND);
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		struct sim_disk_faults *faults = &sim->members[k].disk_faults;
+		if (k == leader || ((company >> k) & 1) == 0)
+			continue;
+		faults->slow_us = slow_us;
+		faults->slow_until_us = sim->now_us + span_us + 1000 * MILLISECOND;
+	}
+	for (unsigned n = 0; n < 8; n++) {
+		uint64_t before_us = sim_random_below(random, span_us < slow_us ? span_us : slow_us);
+		step_later(sim, span_us - before_us, STEP_BURST, leader, sim_random_u64(random));
+	}
+}
+
 /*
  * The leader, and perhaps a minority with it, is heard no more by the others, which elect another one. Either it hears nobody
  * either, or it still hears their answers to what it said before: those are slow.
@@ -73,6 +90,8 @@ int sim_fault_depose(struct sim *sim, const struct sim_fault *fault)
 		step_later(sim, span_us, STEP_FULL_SPEED, leader, 0);
 	}
 	sim_fault_cut(sim, sim_fault_links(sim, company, others, answers ? 0 : 2), slow_us, span_us);
+	if (company != (uint64_t)1 << leader && sim_random_below(&random, 2) == 0)
+		writes_late(sim, leader, company, slow_us + span_us, &random);
 	if (sim_random_below(&random, 2) == 0)
 		closes(sim, leader, others, &random);
 	if (sim_random_below(&random, 2) == 0)

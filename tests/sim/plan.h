@@ -58,6 +58,7 @@
 	X(heartbeat_us, 50000, 10000, 100000, 300000)                                                                  \
 	X(election_min_us, 150000, 110000, 400000, 300000)                                                             \
 	X(election_spread_us, 150000, 20000, 600000, 300000)                                                           \
+	X(apply_entries, 0, 1, 40, 300000)                                                                             \
 	X(snapshot_hold, 0, 20, 2000, 300000)                                                                          \
 	X(level, 3, 1, 2, 700000)                                                                                      \
 	X(level_spread, 0, 1, 2, 500000)                                                                               \
