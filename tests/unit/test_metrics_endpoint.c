@@ -282,6 +282,8 @@ static void test_a_client_that_does_not_read_is_cut(void **state)
 static void test_hostile_bytes(void **state)
 {
 	struct fixture *fixture = *state;
+	static const char two_lengths[] = "POST /metrics HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n"
+					  "helloGET /metrics HTTP/1.1\r\n\r\n";
 	static const char *const requests[] = {
 		"\r\n\r\n",
 		"\n\n\n\n",
@@ -300,8 +302,7 @@ static void test_hostile_bytes(void **state)
 		"POST /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
 		"POST /metrics HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\nx",
 		"POST /metrics HTTP/1.1\r\nContent-Length: -1\r\n\r\nx",
-		"POST /metrics HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhelloGET /metrics "
-		"HTTP/1.1\r\n\r\n",
+		two_lengths,
 		"POST /metrics HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9999\r\n\r\n",
 		"GET /healthz HTTP/1.1\r\nHost: x\r\n folded\r\n\tfolded: y\r\n\r\n",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
