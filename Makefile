@@ -188,6 +188,7 @@ tests: $(TESTS)
 
 # One of the tests runs raft-bridge.
 unit: $(TESTS) $(PROGRAMS)
+	@tests/check-journal
 	@tests/unit/run $(TESTS)
 
 # A second set of objects: the one place where make calls itself.

@@ -9,6 +9,7 @@
 #include "bridge/clock.h"
 #include "bridge/members.h"
 #include "bridge/monitor.h"
+#include "bridge/reload.h"
 #include "bridge/session.h"
 #include "daemon/assert.h"
 #include "daemon/config/config.h"
@@ -37,6 +38,7 @@
 
 struct bridge {
 	struct config config;
+	const char *config_path;
 	const char *socket_path;
 	int listen_fd;
 	bool unlink_socket; /* this process has made it */
@@ -50,6 +52,7 @@ struct bridge {
 	struct event *timer;
 	uint64_t timer_ms; /* when it fires; UINT64_MAX: it is not set */
 	struct event *signals[2];
+	struct event *reload;
 	struct event *watchdog;
 	struct event *watch[RAFT_MEMBERS_MAX][2];
 	struct member_watch {
@@ -276,6 +279,14 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 	clients_stop(bridge->clients);
 }
 
+static void on_reload(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct bridge *bridge = arg;
+	(void)signal_number;
+	(void)what;
+	bridge_reload(bridge->config_path, &bridge->config);
+}
+
 /* Life ------------------------------------------------------------------------------------------------- */
 
 static struct event *add_event(struct bridge *bridge, evutil_socket_t fd, short what, event_callback_fn callback,
@@ -326,9 +337,10 @@ static bool watch_process(struct bridge *bridge)
 		if (bridge->signals[k] == NULL)
 			return false;
 	}
+	bridge->reload = add_event(bridge, SIGHUP, EV_SIGNAL | EV_PERSIST, on_reload, bridge);
 	bridge->timer = add_event(bridge, -1, EV_TIMEOUT, on_timer, bridge);
 	bridge->timer_ms = UINT64_MAX;
-	if (bridge->timer == NULL)
+	if (bridge->timer == NULL || bridge->reload == NULL)
 		return false;
 	if (watchdog_us == 0)
 		return true;
@@ -399,6 +411,7 @@ static void bridge_fini(struct bridge *bridge)
 	session_free(bridge->session);
 	free_event(bridge->signals[0]);
 	free_event(bridge->signals[1]);
+	free_event(bridge->reload);
 	free_event(bridge->timer);
 	free_event(bridge->watchdog);
 	members_free(bridge->members);
@@ -467,7 +480,7 @@ static int bridge_run(struct bridge *bridge)
 		pending = bridge_turn(bridge);
 	}
 	if (clients_count(bridge->clients) > 0)
-		service_log(4, "stopped", "stopped with %u connections still waiting", clients_count(bridge->clients));
+		service_log(4, "connections-cut", "stopped with %u connections still waiting", clients_count(bridge->clients));
 	return 0;
 }
 
@@ -485,7 +498,9 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	service_set_level((int)bridge.config.log_level);
 	bridge.socket_path = options.socket_path != NULL ? options.socket_path : bridge.config.bridge_socket;
+	bridge.config_path = options.config_path;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN); /* until there is something to reload */
 	r = bridge_start(&bridge);
 	if (r == 0) {
 		service_log(5, "started", "serving %s, %u members configured", bridge.socket_path,

@@ -89,6 +89,10 @@ static const struct ctl_command commands[] = {
 	 "                 very first start, and on one member only",
 	 0, 0, 0, ctl_bootstrap},
 	{"snapshot", "--id N", "have member N write a snapshot of its state now", 0, 0, 0, ctl_snapshot},
+	{"reload", "--id N",
+	 "have member N read its configuration again; says what took effect and what needs\n"
+	 "                 a restart",
+	 0, 0, 0, ctl_reload},
 	{"verify", "", "compare all members' copies now, while clients write", 0, 0, 0, ctl_verify},
 	{"backup", "[--force] FILE", "write the state of the leader, or of member --id, to a file that did not exist",
 	 OPTION_FORCE, 1, 1, ctl_backup},

@@ -74,6 +74,7 @@ int ctl_log(struct ctl *ctl);
 int ctl_member(struct ctl *ctl);
 int ctl_bootstrap(struct ctl *ctl);
 int ctl_snapshot(struct ctl *ctl);
+int ctl_reload(struct ctl *ctl);
 int ctl_backup(struct ctl *ctl);
 int ctl_restore(struct ctl *ctl);
 int ctl_verify(struct ctl *ctl);

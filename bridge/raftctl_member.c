@@ -1,5 +1,5 @@
 /*
- * raftctl member, bootstrap, snapshot: what operators change. A change is asked of the leader and waited for: it is done
+ * raftctl member, bootstrap, snapshot, reload: what operators change. A change is asked of the leader and waited for: it is done
  * when some member shows it as committed.
  */
 #include "raftctl.h"
@@ -207,7 +207,7 @@ int ctl_member(struct ctl *ctl)
 	return code;
 }
 
-/* bootstrap, snapshot ---------------------------------------------------------------------------------- */
+/* bootstrap, snapshot, reload ---------------------------------------------------------------------------------- */
 
 /* Asks member --id for something that it does by itself. */
 static int ask_one(struct ctl *ctl, uint8_t type, const char *done)
@@ -228,6 +228,8 @@ static int ask_one(struct ctl *ctl, uint8_t type, const char *done)
 		code = ctl_fail(CTL_FAILED, "refused: %s", ctl_answer_name(answer.answer));
 	if (code == CTL_OK)
 		printf("OK %s\n", done);
+	if (code == CTL_OK && answer.size > 0)
+		printf("%.*s\n", (int)answer.size, (const char *)answer.data);
 	ctl_links_close(&links);
 	return code;
 }
@@ -235,6 +237,11 @@ static int ask_one(struct ctl *ctl, uint8_t type, const char *done)
 int ctl_bootstrap(struct ctl *ctl)
 {
 	return ask_one(ctl, KV_REQUEST_BOOTSTRAP, "founded");
+}
+
+int ctl_reload(struct ctl *ctl)
+{
+	return ask_one(ctl, KV_REQUEST_RELOAD, "read");
 }
 
 int ctl_snapshot(struct ctl *ctl)

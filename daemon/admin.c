@@ -154,6 +154,17 @@ static void answer_beats(struct server *server, struct client *client, const str
 		kv_beats_encode(data, &answer);
 }
 
+static void take_reload(struct server *server, struct client *client, const struct kv_frame_item *item)
+{
+	struct server_text text;
+	bool done = server_reload(server, &text);
+	struct kv_answer_body answer = {.answer = done ? KV_ANSWER_OK : KV_ANSWER_REFUSED,
+					.term = server->status.term,
+					.data = (const uint8_t *)text.text,
+					.size = (uint32_t)strlen(text.text)};
+	clients_answer(&server->clients, client, item->id, &answer, false);
+}
+
 bool server_take_admin(struct server *server, struct client *client, const struct kv_frame_item *item)
 {
 	switch (item->type) {
@@ -171,6 +182,9 @@ bool server_take_admin(struct server *server, struct client *client, const struc
 		return true;
 	case KV_REQUEST_SNAPSHOT:
 		take_snapshot(server, client, item);
+		return true;
+	case KV_REQUEST_RELOAD:
+		take_reload(server, client, item);
 		return true;
 	default:
 		return false;

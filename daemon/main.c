@@ -54,27 +54,10 @@ unsigned server_count_members(const struct server *server)
 	return server->status.blank ? server->config->n_members : server->status.n_peers + 1;
 }
 
-static void server_notify_role(struct server *server, const struct replicator_status *before)
-{
-	const struct replicator_status *now = &server->status;
-	static const char *const roles[] = {"follower", "pre-candidate", "candidate", "leader", "learner"};
-	if (before->role == now->role && before->term == now->term && before->leader == now->leader)
-		return;
-	if (now->leader != 0)
-		service_notify_status("%s of %u in term %llu, leader %llu", roles[now->role],
-				      server_count_members(server), (unsigned long long)now->term,
-				      (unsigned long long)now->leader);
-	else
-		service_notify_status("%s of %u in term %llu, no leader", roles[now->role],
-				      server_count_members(server), (unsigned long long)now->term);
-}
-
 static void server_refresh(struct server *server)
 {
-	struct replicator_status before = server->status;
 	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	server->clients.term = server->status.term;
-	server_notify_role(server, &before);
 }
 
 static void server_take_frames(struct server *server)
@@ -98,7 +81,7 @@ static void server_take_frames(struct server *server)
 /* The hand-over at a stop is over when somebody else leads, or nobody can. */
 static void server_check_stop(struct server *server)
 {
-	if (!server->stopping || server->status.role == 3)
+	if (!server->stopping || server->status.role == SERVER_LEADER)
 		return;
 	server->stopping = false;
 	struct timeval linger = {.tv_usec = STOP_LINGER_MS * 1000};
@@ -150,6 +133,8 @@ static void server_turn(struct server *server)
 		return;
 	}
 	server_refresh(server);
+	server_tell_status(server);
+	server_watch_leader(server);
 	kv_pins_expire(&server->pins, server->store);
 	bool reads_left = server_answer_reads(server);
 	if (clients_flush(&server->clients) && !event_pending(server->retry_event, EV_TIMEOUT, NULL)) {
@@ -178,10 +163,11 @@ static void on_terminate(evutil_socket_t fd, short what, void *arg)
 {
 	struct server *server = arg;
 	(void)what;
-	service_log(5, "stopping", "stops on %s", strsignal((int)fd));
+	struct service_fields fields = server_log_fields(server);
+	service_log_fields(5, "stopping", &fields, "stops on %s", strsignal((int)fd));
 	service_notify_stopping();
 	struct timeval limit = {.tv_sec = 0, .tv_usec = 0};
-	if (server->status.role == 3 && !server->stopping && server_count_members(server) > 1) {
+	if (server->status.role == SERVER_LEADER && !server->stopping && server_count_members(server) > 1) {
 		int r = replicator_transfer(server->replicator, 0);
 		if (r == 0) {
 			/* A hand-over that does not happen in two election timeouts will not happen. */
@@ -205,11 +191,24 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 
 static void on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
-	const struct server *server = arg;
 	(void)fd;
 	(void)what;
-	if (replicator_oldest_write_age_us(server->replicator) < SERVER_DISK_ALIVE_US)
-		service_watchdog_ping();
+	server_feed_watchdog(arg);
+}
+
+static void on_status(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	server_tell_status(arg);
+}
+
+static void on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	struct server_text text;
+	(void)fd;
+	(void)what;
+	(void)server_reload(arg, &text); /* the journal has the text */
 }
 
 /* Life ------------------------------------------------------------------------------------------------ */
@@ -233,6 +232,8 @@ static int server_add_events(struct server *server)
 	if (r == 0)
 		r = server_add_event(server, &server->interrupt_event, SIGINT, EV_SIGNAL | EV_PERSIST, on_terminate,
 				     NULL, 0);
+	if (r == 0)
+		r = server_add_event(server, &server->reload_event, SIGHUP, EV_SIGNAL | EV_PERSIST, on_reload, NULL, 0);
 	if (r == 0 && watchdog_us > 0) {
 		struct timeval interval = {.tv_sec = (time_t)(watchdog_us / 1000000u),
 					   .tv_usec = (suseconds_t)(watchdog_us % 1000000u)};
@@ -247,7 +248,9 @@ static int server_add_events(struct server *server)
 	if (r == 0) {
 		server->stop_event = event_new(server->base, -1, 0, on_stop, server);
 		server->retry_event = event_new(server->base, -1, 0, on_work, server);
-		r = server->stop_event == NULL || server->retry_event == NULL ? -ENOMEM : 0;
+		server->status_event = event_new(server->base, -1, 0, on_status, server);
+		r = server->stop_event == NULL || server->retry_event == NULL || server->status_event == NULL ? -ENOMEM
+													      : 0;
 	}
 	return r;
 }
@@ -328,7 +331,7 @@ static void server_close(struct server *server)
 {
 	struct event *events[] = {server->replicator_event, server->clients_event,  server->terminate_event,
 				  server->interrupt_event,  server->watchdog_event, server->stop_event,
-				  server->retry_event};
+				  server->retry_event,	    server->reload_event,   server->status_event};
 	for (size_t k = 0; k < sizeof events / sizeof events[0]; k++)
 		if (events[k] != NULL)
 			event_free(events[k]);
@@ -345,7 +348,7 @@ static void server_close(struct server *server)
 	kv_store_free(server->store);
 }
 
-static int server_run(const struct config *config, const struct config_member *member, const char *config_path)
+static int server_run(struct config *config, const struct config_member *member, const char *config_path)
 {
 	struct timespec now;
 	struct server *server = calloc(1, sizeof *server);
@@ -355,11 +358,13 @@ static int server_run(const struct config *config, const struct config_member *m
 	raft_assert(r == 0);
 	server->started_ms = (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 	server->config = config;
+	server->config_path = config_path;
 	server->member = member;
 	server->exit_code = server_open(server, config_path);
 	if (server->exit_code == EXIT_CODE_OK) {
-		service_log(5, "ready", "member %llu of %u of cluster %s is ready", (unsigned long long)member->id,
-			    config->n_members, config->cluster_name);
+		struct service_fields fields = server_log_fields(server);
+		service_log_fields(5, "ready", &fields, "member %llu of %u of cluster %s is ready",
+				   (unsigned long long)member->id, config->n_members, config->cluster_name);
 		service_notify_ready();
 		server_turn(server);
 		/* A loopbreak before the loop has begun is forgotten. Ends by loopbreak only: signals are always pending. */
@@ -453,7 +458,8 @@ int main(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	service_init("raftd", options.id, CONFIG_LOG_INFO);
-	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for this signal */
+	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail for these signals */
+	(void)signal(SIGHUP, SIG_IGN);	/* until there is something to reload */
 	struct config *config = calloc(1, sizeof *config);
 	if (config == NULL)
 		return EXIT_CODE_IO;

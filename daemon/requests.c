@@ -203,11 +203,15 @@ static void machine_unreadable(void *arg, uint64_t ticket, int why)
 	refuse_batch(server, &batch, why, true);
 }
 
-static void machine_log(void *arg, int level, const char *event, const char *text)
+static void machine_log(void *arg, const struct replicator_event *event)
 {
-	const struct server *server = arg;
-	struct service_fields fields = {.term = server->status.term, .leader = server->status.leader};
-	service_log_fields(level, event, &fields, "%s", text);
+	struct service_fields fields = {.term = event->term,
+					.role = server_role_name(event->role),
+					.leader = event->leader,
+					.index = event->index,
+					.peer = event->peer};
+	(void)arg;
+	service_log_fields(event->level, event->name, &fields, "%s", event->text);
 }
 
 const struct replicator_machine server_machine = {
@@ -224,6 +228,7 @@ const struct replicator_machine server_machine = {
 	.restore_feed = server_restore_feed,
 	.restore_end = server_restore_end,
 	.state_hash = server_state_hash,
+	.starting = server_machine_starting,
 };
 
 /* Requests -------------------------------------------------------------------------------------------- */

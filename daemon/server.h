@@ -1,7 +1,8 @@
 /*
  * One member at work: the event loop and what hangs on it. main.c makes and runs it; requests.c answers clients and is
  * the state machine's side of the replicator; state.c writes and loads the store whole; pages.c fills the long answers
- * (status, dump, log); admin.c is for operators; health.c and monitor.c tell how it fares.
+ * (status, dump, log); admin.c is for operators; manager.c for the service manager; health.c and monitor.c tell how it
+ * fares.
  */
 #ifndef RAFT_KV_SERVER_H
 #define RAFT_KV_SERVER_H
@@ -11,6 +12,7 @@
 #include "daemon/metrics/endpoint.h"
 #include "daemon/replicator/pending.h"
 #include "daemon/replicator/replicator.h"
+#include "daemon/service/service.h"
 #include "kv/pins.h"
 #include "kv/snapshot_stream.h"
 #include "kv/store.h"
@@ -56,8 +58,18 @@ struct server_read_batch {
 	uint8_t *items; /* owned: n times {id u64, key size u64, key} */
 };
 
+#define SERVER_LEADER 3u /* the role of that number in replicator_status */
+
+/* What the status line was made of. Without padding: it is compared whole. */
+struct server_told {
+	uint32_t role, blank, n_voters, n_answering;
+	uint64_t leader, term, commit;
+	uint64_t at_us; /* 0: never */
+};
+
 struct server {
-	const struct config *config;
+	struct config *config;
+	const char *config_path;
 	const struct config_member *member;
 	struct event_base *base;
 	struct event *replicator_event;
@@ -65,8 +77,10 @@ struct server {
 	struct event *terminate_event;
 	struct event *interrupt_event;
 	struct event *watchdog_event;
-	struct event *retry_event; /* a client's queue was full */
-	struct event *stop_event;  /* bounds the hand-over at a stop */
+	struct event *reload_event;
+	struct event *status_event; /* the status line changes again then */
+	struct event *retry_event;  /* a client's queue was full */
+	struct event *stop_event;   /* bounds the hand-over at a stop */
 
 	struct zmq_context *zmq;
 	struct zmq_socket *socket;
@@ -91,6 +105,11 @@ struct server {
 	uint64_t *command_ids;
 	uint32_t commands_capacity;
 
+	struct server_told told;
+	uint64_t leaderless_us; /* since when; 0: there is a leader */
+	bool leaderless_told;
+	bool watchdog_withheld;
+
 	uint64_t started_ms;
 	uint64_t reads_answered;
 	uint64_t bad_frames;
@@ -102,6 +121,21 @@ struct server {
 
 /* main.c: by the log; by the configuration file while there is no cluster */
 unsigned server_count_members(const struct server *server);
+
+/* manager.c */
+#define SERVER_TEXT_MAX 2048u
+struct server_text {
+	char text[SERVER_TEXT_MAX];
+};
+const char *server_role_name(unsigned role);
+struct service_fields server_log_fields(const struct server *server);
+void server_machine_starting(void *arg, uint64_t read_bytes, uint64_t bytes_max);
+void server_tell_status(struct server *server); /* cheap when nothing has changed */
+void server_watch_leader(struct server *server);
+void server_feed_watchdog(struct server *server); /* only while the disk answers */
+/* Reads the configuration again. True: what can be taken over is; false: it has mistakes, and nothing changed. *ret_text says
+ * what was done, in lines. */
+bool server_reload(struct server *server, struct server_text *ret_text);
 
 /* requests.c */
 extern const struct replicator_machine server_machine;

@@ -48,6 +48,7 @@ enum kv_request_type {
 	KV_REQUEST_BOOTSTRAP = 10, /* body: empty. Found the cluster on this member: KV_ANSWER_OK or _REFUSED */
 	KV_REQUEST_SNAPSHOT = 11,  /* body: empty. Take a snapshot now: KV_ANSWER_OK when it has begun */
 	KV_REQUEST_BACKUP = 12,	   /* body: an encoded kv_backup_request (admin.h) */
+	KV_REQUEST_RELOAD = 13,	   /* body: empty. Read the configuration again: KV_ANSWER_OK or _REFUSED, with a text */
 	KV_REQUEST_BEATS =
 		14, /* body: number u64 of the newest beat known, 0: none. Reply: KV_ANSWER_OK with an encoded
 				* kv_beats (admin.h) */

@@ -107,6 +107,10 @@ struct config {
 int config_read(const char *path, struct config *ret_config, void (*report)(void *arg, const char *line), void *arg)
 	__attribute__((warn_unused_result));
 
+/* Reports every key whose value differs, as "[raft] log_level", and every member that only one of them has, as "[member 4]". */
+void config_compare(const struct config *a, const struct config *b, void (*report)(void *arg, const char *name),
+		    void *arg);
+
 /* The member with this id, or NULL. */
 const struct config_member *config_find_member(const struct config *config, uint64_t id);
 

@@ -259,6 +259,52 @@ bool schema_set(const struct schema_field *field, const char *value, struct conf
 	return false;
 }
 
+/* They have no place of their own: the members' keys follow from them. */
+static bool is_derived(const struct schema_field *field)
+{
+	return field->section == SCHEMA_RAFT && (field->kind == FIELD_PATH || field->kind == FIELD_LISTEN);
+}
+
+static bool is_same_listen(const struct config_listen *a, const struct config_listen *b)
+{
+	return strcmp(a->path, b->path) == 0 && strcmp(a->host, b->host) == 0 && a->port == b->port;
+}
+
+static bool is_same(const struct schema_field *field, const void *a, const void *b)
+{
+	switch (field->kind) {
+	case FIELD_NUMBER:
+	case FIELD_OCTAL:
+	case FIELD_SIZE32:
+		return memcmp(a, b, sizeof(uint32_t)) == 0;
+	case FIELD_SIZE64:
+		return memcmp(a, b, sizeof(uint64_t)) == 0;
+	case FIELD_LEVEL:
+		return memcmp(a, b, sizeof(enum config_log_level)) == 0;
+	case FIELD_READ_MODE:
+		return memcmp(a, b, sizeof(enum config_read_mode)) == 0;
+	case FIELD_LISTEN:
+		return is_same_listen(a, b);
+	case FIELD_NAME:
+	case FIELD_ENDPOINT:
+	case FIELD_PATH:
+	case FIELD_SOCKET_PATH:
+		break;
+	}
+	return strcmp(a, b) == 0;
+}
+
+void schema_compare(enum schema_section section, const void *a, const void *b,
+		    void (*report)(void *arg, const char *key), void *arg)
+{
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		const struct schema_field *field = &fields[i];
+		if (field->section == section && !is_derived(field) &&
+		    !is_same(field, (const char *)a + field->offset, (const char *)b + field->offset))
+			report(arg, field->key);
+	}
+}
+
 void schema_set_defaults(struct config *config)
 {
 	static const char socket[] = "/run/raft/kv.sock";

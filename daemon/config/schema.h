@@ -33,6 +33,11 @@ const char *schema_list_keys(enum schema_section section, char *ret, size_t ret_
 bool schema_set(const struct schema_field *field, const char *value, struct config *config,
 		struct config_member *member, char ret_why[SCHEMA_WHY_MAX]);
 
+/* Calls report for every key of the section whose value differs. a, b: two struct config_member for SCHEMA_MEMBER, otherwise two
+ * struct config. */
+void schema_compare(enum schema_section section, const void *a, const void *b,
+		    void (*report)(void *arg, const char *key), void *arg);
+
 /* What config.h documents for keys that are not given. */
 void schema_set_defaults(struct config *config);
 

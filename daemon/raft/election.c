@@ -274,7 +274,7 @@ static void tally(struct raft *core)
 		if (core->role == RAFT_PRE_CANDIDATE)
 			raft_campaign(core, false);
 		else
-			raft_lead(core);
+			raft_lead(core, granted + own);
 	} else if (core->role == RAFT_CANDIDATE && refused > 0) {
 		retry_soon(core);
 	}

@@ -237,7 +237,7 @@ void raft_on_own_vote_durable(struct raft *core);
 void raft_flush_votes(struct raft *core, struct raft_peer *peer);
 
 /* leader.c */
-void raft_lead(struct raft *core);
+void raft_lead(struct raft *core, unsigned n_votes);
 void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t next);
 void raft_append_own(struct raft *core, const uint32_t *sizes, uint32_t n);
 void raft_propose(struct raft *core, const uint32_t *sizes, uint32_t n);

@@ -55,7 +55,7 @@ void raft_reset_progress(struct raft *core, struct raft_peer *peer, uint64_t nex
 
 /* A new term begins with an entry that says nothing: only entries of its own term may be counted, so without it what
  * earlier leaders left would stay uncommitted until somebody writes (paper, section 8). */
-void raft_lead(struct raft *core)
+void raft_lead(struct raft *core, unsigned n_votes)
 {
 	static const uint32_t noop_size = 0;
 
@@ -74,7 +74,7 @@ void raft_lead(struct raft *core)
 		if (raft_peer_replicates(&core->peers[i]))
 			raft_reset_progress(core, &core->peers[i], core->term_start);
 	}
-	raft_trace(core, RAFT_TRACE_LEADER, core->hard.term, 0);
+	raft_trace(core, RAFT_TRACE_LEADER, core->hard.term, n_votes);
 	raft_append_own(core, &noop_size, 1);
 	core->out->write.noop = true;
 }

@@ -230,7 +230,7 @@ enum raft_trace_type {
 	RAFT_TRACE_TERM,	  /* a higher term was seen: a = new term, b = the member it came from */
 	RAFT_TRACE_PRE_CANDIDATE, /* asks whether it could win: a = the term it would campaign in */
 	RAFT_TRACE_CANDIDATE,	  /* campaigns: a = term */
-	RAFT_TRACE_LEADER,	  /* was elected: a = term */
+	RAFT_TRACE_LEADER,	  /* was elected: a = term, b = votes, its own among them */
 	RAFT_TRACE_FOLLOWER,	  /* follows a leader it did not follow before: a = term, b = leader */
 	RAFT_TRACE_STEP_DOWN, /* led and no longer does: a = the term it led in, b = new term (equal: no quorum answered,
 			       * its disk hangs, or a committed configuration took its vote away) */

@@ -15,7 +15,7 @@
 
 #include <stdio.h>
 
-#define REPORT_US 1000000u   /* while there is something to raise, the leader is told what this member knows */
+#define REPORT_US 1000000u    /* while there is something to raise, the leader is told what this member knows */
 #define COMPLAIN_US 10000000u /* about a member that is too old */
 
 unsigned replica_level(const struct replica *replica)
@@ -28,7 +28,8 @@ unsigned replica_level(const struct replica *replica)
 /* A new level in force: everything written from here on asks for a program that knows it. */
 void replica_adopt_level(struct replica *replica, unsigned level)
 {
-	raft_assert(level <= replica->options.level_max); /* replica_may_take, and the storage's own check at the start */
+	raft_assert(level <=
+		    replica->options.level_max); /* replica_may_take, and the storage's own check at the start */
 	replica->level = level;
 	replica->level_us = replica->now_us;
 	storage_raise_level(replica->storage, level);
@@ -38,8 +39,10 @@ static void report(struct replica *replica, const struct raft_status *status)
 {
 	if (status->config_pending || status->config_index == 0 || replica->level_reported == status->level)
 		return;
-	replica_log(replica, 5, "feature-level", "the cluster is at feature level %u; this member knows %u to %u",
-		    status->level, RAFT_LEVEL_MIN, replica->options.level_max);
+	/* News only when it is raised: every start finds one. */
+	replica_log(replica, replica->level_reported != 0 ? 5 : 7, "feature-level",
+		    "the cluster is at feature level %u; this member knows %u to %u", status->level, RAFT_LEVEL_MIN,
+		    replica->options.level_max);
 	replica->level_reported = status->level;
 }
 
@@ -114,11 +117,11 @@ static void complain(struct replica *replica, const struct wire_message *wire)
 	if (replica->too_old_told_us != 0 && replica->now_us < replica->too_old_told_us + COMPLAIN_US)
 		return;
 	replica->too_old_told_us = replica->now_us;
-	replica_log(replica, 4, "member-too-old",
-		    "member %llu runs a program that knows feature levels up to %u, and the cluster is at %u: it gets "
-		    "nothing until the version that the others run, as raft-kv " RAFT_KV_VERSION
-		    ", is installed there",
-		    (unsigned long long)wire->from, (unsigned)wire->hello.version_max, replica->level);
+	replica_log_about(
+		replica, (struct replica_about){.peer = wire->from}, 4, "member-too-old",
+		"member %llu runs a program that knows feature levels up to %u, and the cluster is at %u: it gets "
+		"nothing until the version that the others run, as raft-kv " RAFT_KV_VERSION ", is installed there",
+		(unsigned long long)wire->from, (unsigned)wire->hello.version_max, replica->level);
 }
 
 /* One hello for another, now and then: what an old one, that was on its way for long, made the other believe is put right. */

@@ -233,6 +233,17 @@ static int change_config(struct raft_config *config, const struct replicator_cha
 	return raft_config_set(config, &member) ? 0 : REPLICATOR_E_MEMBERSHIP;
 }
 
+static void log_change(const struct replica *replica, const struct replicator_change *change, uint64_t index)
+{
+	static const char *const did[] = {[REPLICATOR_ADD] = "added",
+					  [REPLICATOR_REMOVE] = "removed",
+					  [REPLICATOR_PROMOTE] = "a voter once it has caught up",
+					  [REPLICATOR_MOVE] = "moved"};
+	replica_log_about(replica, (struct replica_about){index, change->id}, 5, "membership-change",
+			  "entry %llu changes the membership: member %llu is %s", (unsigned long long)index,
+			  (unsigned long long)change->id, did[change->type]);
+}
+
 int replica_change(struct replica *replica, const struct replicator_change *change, uint64_t now_us, uint64_t wall_ms,
 		   uint64_t *ret_index)
 {
@@ -250,7 +261,11 @@ int replica_change(struct replica *replica, const struct replicator_change *chan
 		return REPLICATOR_E_STALE;
 	struct raft_config config = *current;
 	int r = change_config(&config, change);
-	return r != 0 ? r : replica_propose_config(replica, &config, index, ret_index);
+	if (r == 0)
+		r = replica_propose_config(replica, &config, index, ret_index);
+	if (r == 0)
+		log_change(replica, change, *ret_index);
+	return r;
 }
 
 /* A member of the configuration is heard with another directory than the one it has there. Its vote, its promises and
@@ -269,9 +284,9 @@ static int take_incarnation(struct replica *replica, const struct raft_config *c
 	raft_assert(set); /* it replaces one */
 	int r = replica_propose_config(replica, &config, index, NULL);
 	if (r == 0 && before != 0)
-		replica_log(replica, 4, "incarnation-changed",
-			    "member %llu came back with another data directory: it rejoins as a learner",
-			    (unsigned long long)wire->from);
+		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "incarnation-changed",
+				  "member %llu came back with another data directory: it rejoins as a learner",
+				  (unsigned long long)wire->from);
 	return r < 0 ? r : 0;
 }
 
@@ -330,10 +345,10 @@ void replica_on_not_a_member(struct replica *replica, const struct wire_message 
 	raft_get_status(replica->core, &status);
 	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
 	if (config == NULL)
-		replica_log(replica, 4, "not-a-member",
-			    "member %llu belongs to a cluster that this one is not part of: 'raftctl member add' "
-			    "makes it a member",
-			    (unsigned long long)wire->from);
+		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "not-a-member",
+				  "member %llu belongs to a cluster that this one is not part of: 'raftctl member add' "
+				  "makes it a member",
+				  (unsigned long long)wire->from);
 	else if (status.member && member != NULL && member->incarnation == wire->from_incarnation &&
 		 member->incarnation != 0 && wire->not_a_member.config_index > index)
 		replica->removed = true;
@@ -373,8 +388,9 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 		return;
 	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
 	if (r < 0)
-		replica_log(replica, 4, "unreachable", "cannot connect to member %llu at %s: %s",
-			    (unsigned long long)wire->from, wire->endpoint.peer, strerror(-r));
+		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "unreachable",
+				  "cannot connect to member %llu at %s: %s", (unsigned long long)wire->from,
+				  wire->endpoint.peer, strerror(-r));
 	else
 		replica_send_hello(replica, wire->from);
 }
@@ -389,8 +405,9 @@ static void connect_members(struct replica *replica, const struct raft_config *c
 			continue;
 		int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
 		if (r < 0)
-			replica_log(replica, 3, "unreachable", "cannot connect to member %llu at %s: %s",
-				    (unsigned long long)member->id, member->peer_endpoint, strerror(-r));
+			replica_log_about(replica, (struct replica_about){.peer = member->id}, 3, "unreachable",
+					  "cannot connect to member %llu at %s: %s", (unsigned long long)member->id,
+					  member->peer_endpoint, strerror(-r));
 	}
 }
 
@@ -448,10 +465,19 @@ void replica_membership_start(struct replica *replica)
 	const struct raft_config *founders = &replica->options.founders;
 	replica->hello_us = 0;
 	replica->disconnect_us = UINT64_MAX;
+	replica->own_role = replica_own_role(replica);
 	for (unsigned k = 0; k < founders->n_members; k++)
 		(void)replica_find_peer(replica, founders->members[k].id);
 	connect_members(replica, founders);
 	follow_config(replica);
+}
+
+unsigned replica_own_role(const struct replica *replica)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	const struct raft_config_member *self =
+		config != NULL ? raft_config_find(config, replica->options.raft.id) : NULL;
+	return self != NULL ? (unsigned)self->role : 0;
 }
 
 /* The configuration knows this member by its directory, not only by its id. */

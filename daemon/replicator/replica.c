@@ -13,15 +13,42 @@
 
 #define LOG_TEXT_MAX 1024u
 
-void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
+__attribute__((format(printf, 3, 0))) static void
+log_event(const struct replica *replica, struct replicator_event *event, const char *format, va_list arguments)
 {
 	char text[LOG_TEXT_MAX];
+	struct raft_status status;
+
+	(void)vsnprintf(text, sizeof text, format, arguments); /* cut when too long */
+	event->text = text;
+	if (replica->core != NULL) {
+		raft_get_status(replica->core, &status);
+		event->term = status.hard_state.term;
+		event->role = (unsigned)status.role;
+		event->leader = status.leader;
+	}
+	replica->machine->log(replica->machine_arg, event);
+}
+
+void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
+{
+	struct replicator_event told = {.level = level, .name = event};
 	va_list arguments;
 
 	va_start(arguments, format);
-	(void)vsnprintf(text, sizeof text, format, arguments); /* cut when too long */
+	log_event(replica, &told, format, arguments);
 	va_end(arguments);
-	replica->machine->log(replica->machine_arg, level, event, text);
+}
+
+void replica_log_about(const struct replica *replica, struct replica_about about, int level, const char *event,
+		       const char *format, ...)
+{
+	struct replicator_event told = {.level = level, .name = event, .index = about.index, .peer = about.peer};
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_event(replica, &told, format, arguments);
+	va_end(arguments);
 }
 
 struct storage *replica_storage(struct replica *replica)
@@ -193,15 +220,16 @@ static int replica_take_event(struct replica *replica, const struct transport_ev
 		replica->received_bytes += arrived->len;
 		return replica_take_frame(replica, arrived->data, arrived->len);
 	case TRANSPORT_PEER_UP:
-		replica_log(replica, 7, "peer-up", "connected to member %llu", (unsigned long long)arrived->peer);
+		replica_log_about(replica, (struct replica_about){.peer = arrived->peer}, 7, "peer-up",
+				  "connected to member %llu", (unsigned long long)arrived->peer);
 		replica_send_hello(replica, arrived->peer);
 		return 0;
 	case TRANSPORT_PEER_DOWN: {
 		struct replica_peer *peer = replica_find_peer(replica, arrived->peer);
 		if (peer != NULL)
 			peer->level = 0; /* what starts there next may be another program */
-		replica_log(replica, 6, "peer-down", "the connection to member %llu closed",
-			    (unsigned long long)arrived->peer);
+		replica_log_about(replica, (struct replica_about){.peer = arrived->peer}, 6, "peer-down",
+				  "the connection to member %llu closed", (unsigned long long)arrived->peer);
 		struct raft_event event = {
 			.type = RAFT_EVENT_PEER_DOWN, .now_us = replica->now_us, .peer = arrived->peer};
 		return replica_ignore_result(replica_step(replica, &event, NULL, NULL));

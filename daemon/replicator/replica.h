@@ -52,6 +52,7 @@ int replica_change(struct replica *replica, const struct replicator_change *chan
 		   uint64_t *ret_index) __attribute__((warn_unused_result));
 int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));
 int replica_snapshot(struct replica *replica) __attribute__((warn_unused_result));
+void replica_set_snapshot_limits(struct replica *replica, uint64_t log_bytes, uint32_t log_percent);
 void replica_get_membership(const struct replica *replica, struct replicator_membership *ret_membership);
 void replica_get_status(const struct replica *replica, struct replicator_status *ret_status);
 unsigned replica_get_beats(const struct replica *replica, uint64_t now_us, uint64_t after,

@@ -148,6 +148,8 @@ struct replica {
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;
 	bool removed;
+	unsigned own_role;  /* in the configuration, as last reported */
+	bool leader_missed; /* that there is no leader was reported, once for each time that one is lost */
 
 	/* Feature level. */
 	unsigned level;		 /* of the configuration in force */
@@ -215,6 +217,7 @@ bool replica_message_from_wire(const struct wire_message *wire, struct raft_mess
 
 /* membership.c */
 struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id); /* NULL: a stranger, or this member */
+unsigned replica_own_role(const struct replica *replica); /* enum replicator_member_role; 0: no member */
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
 /* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
@@ -277,5 +280,12 @@ void replica_tend_divergence(struct replica *replica);
 
 void replica_log(const struct replica *replica, int level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+/* The same, of an entry or snapshot or of another member; 0: of none. */
+struct replica_about {
+	uint64_t index;
+	uint64_t peer;
+};
+void replica_log_about(const struct replica *replica, struct replica_about about, int level, const char *event,
+		       const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -268,6 +268,33 @@ static int begin_promises(struct replicator *replicator, const struct config_mem
 	return 0;
 }
 
+/* A start that takes long, and must be seen to go on. */
+struct start {
+	const struct replicator_machine *machine;
+	void *arg;
+	uint64_t read_bytes, bytes_max;
+};
+
+static void count_bytes(void *arg, const char *name, uint64_t size)
+{
+	struct start *start = arg;
+	(void)name;
+	start->bytes_max += 2 * size; /* once to verify it, once to take it in */
+}
+
+static void on_read(void *arg, size_t bytes)
+{
+	struct start *start = arg;
+	start->read_bytes += bytes;
+	start->machine->starting(start->arg, start->read_bytes, start->bytes_max);
+}
+
+static void watch_start(struct disk *disk, struct start *start)
+{
+	if (start->machine->starting != NULL && disk->ops->list(disk, count_bytes, start) == 0)
+		disk_posix_watch_reads(disk, on_read, start);
+}
+
 static int open_replica(struct replicator *replicator, const struct config *config, uint64_t id, void *arg,
 			char *message)
 {
@@ -287,10 +314,13 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 		return r;
 	}
 	int transport_fd = transport->ops->fd(transport);
+	struct start start = {.machine = &replicator->machine, .arg = arg};
+	watch_start(disk, &start);
 	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_BOOTTIME), &replicator->replica,
 			 message);
 	if (r != 0)
 		return r;
+	disk_posix_watch_reads(disk, NULL, NULL);
 	r = open_descriptors(replicator, transport_fd);
 	if (r == 0)
 		r = arm_timer(replicator, 0);
@@ -403,6 +433,11 @@ int replicator_snapshot(struct replicator *replicator)
 {
 	int r = replica_snapshot(replicator->replica);
 	return r == 0 ? arm_timer(replicator, 0) : r;
+}
+
+void replicator_set_snapshot_limits(struct replicator *replicator, uint64_t log_bytes, uint32_t log_percent)
+{
+	replica_set_snapshot_limits(replicator->replica, log_bytes, log_percent);
 }
 
 void replicator_get_membership(const struct replicator *replicator, struct replicator_membership *ret_membership)

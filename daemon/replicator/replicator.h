@@ -58,6 +58,18 @@ enum replicator_result {
 };
 const char *replicator_result_name(int result);
 
+/* Something worth a line in the journal, as things stood when it happened. It may grow at its end. */
+struct replicator_event {
+	int level;	  /* syslog number */
+	const char *name; /* a short machine-readable word */
+	const char *text;
+	uint64_t term;
+	unsigned role;	 /* as in struct replicator_status */
+	uint64_t leader; /* 0: none known */
+	uint64_t index;	 /* of the entry or snapshot that it is about; 0: none */
+	uint64_t peer;	 /* the member that it is about; 0: none */
+};
+
 /* The state machine. arg is the pointer given to replicator_new. Those up to log must not be NULL. */
 struct replicator_machine {
 	size_t size; /* sizeof(struct replicator_machine) where the program was compiled */
@@ -70,8 +82,8 @@ struct replicator_machine {
 	void (*readable)(void *arg, uint64_t ticket);
 	/* The read cannot be answered: REPLICATOR_E_LOST. */
 	void (*unreadable)(void *arg, uint64_t ticket, int why);
-	/* Something worth a line in the journal. level: syslog number. event: a short machine-readable word.  */
-	void (*log)(void *arg, int level, const char *event, const char *text);
+	/* The event and its texts live until the return. */
+	void (*log)(void *arg, const struct replicator_event *event);
 
 	/*
 	 * Snapshots. A machine that has none leaves all of these NULL; then its log grows for ever, and a member that fell
@@ -91,6 +103,10 @@ struct replicator_machine {
 	int (*restore_end)(void *arg, bool success);
 	/* A hash of the whole state, equal on members that applied the same entries; NULL: divergence is not detected. */
 	uint64_t (*state_hash)(void *arg);
+
+	/* While replicator_new reads the data directory, again and again: so many bytes were read, of at most so many. May be
+	 * NULL. */
+	void (*starting)(void *arg, uint64_t read_bytes, uint64_t bytes_max);
 };
 
 /* Who belongs to the cluster. The log decides; the configuration file only says whom to expect at the very first start. */
@@ -134,6 +150,7 @@ struct replicator_peer_status {
 	bool connected;
 	uint64_t match; /* on the leader */
 	uint64_t dropped_frames;
+	uint64_t silent_us; /* since it was last heard; UINT64_MAX: never */
 };
 
 struct replicator_status {
@@ -160,6 +177,8 @@ struct replicator_status {
 	bool snapshotting;			 /* one is being written */
 	uint64_t transfer_bytes, transfer_total; /* of the snapshot being received; 0 0: none */
 	bool blank;				 /* no cluster yet: waits to be founded or to hear from a leader */
+	bool voter;				 /* this member is one */
+	unsigned n_voters;			 /* of the membership in force */
 	unsigned n_peers;
 	struct replicator_peer_status peers[RAFT_MEMBERS_MAX];
 	unsigned level;	       /* feature level of the cluster: what all of its members know */
@@ -265,6 +284,9 @@ void replicator_get_membership(const struct replicator *replicator, struct repli
  * they come. Only for a member with a blank directory, and only once and on one member of a cluster: two foundings are
  * two clusters. 0; _E_MEMBERSHIP: this member belongs to a cluster already. */
 int replicator_bootstrap(struct replicator *replicator) __attribute__((warn_unused_result));
+
+/* From now on, instead of snapshot_log_size and snapshot_log_percent of the configuration. */
+void replicator_set_snapshot_limits(struct replicator *replicator, uint64_t log_bytes, uint32_t log_percent);
 
 /* Takes a snapshot now, whatever the size of the log. 0: begun, or one is being taken; _E_DISK_FULL. */
 int replicator_snapshot(struct replicator *replicator) __attribute__((warn_unused_result));

@@ -73,9 +73,10 @@ int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message
 		return 0;
 	}
 	if (r > 0)
-		replica_log(replica, 4, "snapshot-refused", "the snapshot of entry %llu from member %llu: %s",
-			    (unsigned long long)receiving->index, (unsigned long long)wire->from,
-			    storage_result_name(r));
+		replica_log_about(replica, (struct replica_about){receiving->index, wire->from}, 4, "snapshot-refused",
+				  "the snapshot of entry %llu from member %llu: %s",
+				  (unsigned long long)receiving->index, (unsigned long long)wire->from,
+				  storage_result_name(r));
 	if (r == STORAGE_E_VERSION) {
 		replica_fail_level(replica, 0);
 		return replica->failed;
@@ -89,10 +90,11 @@ int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message
 static int restoring_fail(struct replica *replica, int r)
 {
 	struct replica_restoring *restoring = &replica->restoring;
-	replica_log(replica, 2, "snapshot-unreadable", "cannot load the snapshot of entry %llu, at offset %llu: %s",
-		    (unsigned long long)restoring->index,
-		    (unsigned long long)(restoring->reader != NULL ? snapshot_reader_offset(restoring->reader) : 0),
-		    r > 0 ? storage_result_name(r) : strerror(-r));
+	replica_log_about(
+		replica, (struct replica_about){.index = restoring->index}, 2, "snapshot-unreadable",
+		"cannot load the snapshot of entry %llu, at offset %llu: %s", (unsigned long long)restoring->index,
+		(unsigned long long)(restoring->reader != NULL ? snapshot_reader_offset(restoring->reader) : 0),
+		r > 0 ? storage_result_name(r) : strerror(-r));
 	(void)replica->machine->restore_end(replica->machine_arg, false); /* the state is as before */
 	restoring->reader = snapshot_reader_free(restoring->reader);
 	return r > 0 ? -EIO : r;
@@ -197,8 +199,9 @@ static int install(struct replica *replica, struct replica_receiving received)
 	receiving_end(replica);
 	int r = restoring_begin(replica, received.index, &config, &event.snapshot.config_index, &term);
 	if (r != 0) {
-		replica_log(replica, 4, "snapshot-refused", "the received snapshot of entry %llu: %s",
-			    (unsigned long long)received.index, r > 0 ? storage_result_name(r) : strerror(-r));
+		replica_log_about(replica, (struct replica_about){.index = received.index}, 4, "snapshot-refused",
+				  "the received snapshot of entry %llu: %s", (unsigned long long)received.index,
+				  r > 0 ? storage_result_name(r) : strerror(-r));
 		return r == -EIO ? r : 0;
 	}
 	if (!replica_has_room(replica, &event)) {
@@ -215,8 +218,9 @@ static int install(struct replica *replica, struct replica_receiving received)
 	}
 	storage_snapshot_abort(replica->storage); /* one of this member's own, older state may be under way */
 	replica->snapshots_installed++;
-	replica_log(replica, 5, "snapshot-installed", "installs the snapshot of entry %llu, term %llu",
-		    (unsigned long long)received.index, (unsigned long long)received.term);
+	replica_log_about(replica, (struct replica_about){.index = received.index}, 5, "snapshot-installed",
+			  "installs the snapshot of entry %llu, term %llu", (unsigned long long)received.index,
+			  (unsigned long long)received.term);
 	return replica->machine->restore_begin(replica->machine_arg);
 }
 
@@ -255,10 +259,10 @@ int replica_on_snapshot_offer(struct replica *replica, const struct wire_message
 		return r > 0 || r == -ENOMEM || r == -EINVAL ? 0 : r; /* busy, or no room: the offer is repeated */
 	offered.requested = wanted;
 	*receiving = offered;
-	replica_log(replica, 6, "snapshot-receive",
-		    "receives the snapshot of entry %llu, %llu bytes, from member %llu, beginning at byte %llu",
-		    (unsigned long long)receiving->index, (unsigned long long)receiving->total,
-		    (unsigned long long)receiving->from, (unsigned long long)wanted);
+	replica_log_about(replica, (struct replica_about){receiving->index, receiving->from}, 6, "snapshot-receive",
+			  "receives the snapshot of entry %llu, %llu bytes, from member %llu, beginning at byte %llu",
+			  (unsigned long long)receiving->index, (unsigned long long)receiving->total,
+			  (unsigned long long)receiving->from, (unsigned long long)wanted);
 	ask_ahead(replica, wanted);
 	return 0;
 }

@@ -30,6 +30,12 @@ void replica_taking_fini(struct replica *replica)
 	taking_end(replica);
 }
 
+void replica_set_snapshot_limits(struct replica *replica, uint64_t log_bytes, uint32_t log_percent)
+{
+	replica->options.snapshot_log_bytes = log_bytes;
+	replica->options.snapshot_log_percent = log_percent;
+}
+
 int replica_snapshot(struct replica *replica)
 {
 	if (replica->failed != 0)
@@ -137,8 +143,8 @@ static int taking_begin(struct replica *replica)
 	}
 	taking->filled = taking->taken = 0;
 	taking->read_all = taking->wanted = false;
-	replica_log(replica, 6, "snapshot", "writes a snapshot of the state as of entry %llu",
-		    (unsigned long long)begin.index);
+	replica_log_about(replica, (struct replica_about){.index = begin.index}, 6, "snapshot",
+			  "writes a snapshot of the state as of entry %llu", (unsigned long long)begin.index);
 	return 0;
 }
 
@@ -204,7 +210,8 @@ static int compact(struct replica *replica)
 		if (index >= replica->damaged_until)
 			replica->damaged_until = 0;
 		raft_compact(replica->core, index);
-		replica_log(replica, 7, "compacted", "the log begins after entry %llu now", (unsigned long long)index);
+		replica_log_about(replica, (struct replica_about){.index = index}, 7, "compacted",
+				  "the log begins after entry %llu now", (unsigned long long)index);
 	}
 	return r;
 }
@@ -219,8 +226,9 @@ static void note_finished(struct replica *replica, const struct storage_snapshot
 		return;
 	replica->snapshots_taken++;
 	replica->taking.retry_us = replica->now_us; /* the next one is due when there is enough new log, not before */
-	replica_log(replica, 6, "snapshot-durable", "the snapshot of entry %llu is on the disk, %llu bytes",
-		    (unsigned long long)newest.index, (unsigned long long)newest.file_bytes);
+	replica_log_about(replica, (struct replica_about){.index = newest.index}, 6, "snapshot-durable",
+			  "the snapshot of entry %llu is on the disk, %llu bytes", (unsigned long long)newest.index,
+			  (unsigned long long)newest.file_bytes);
 }
 
 int replica_tend_taking(struct replica *replica)

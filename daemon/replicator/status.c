@@ -15,6 +15,9 @@ static void replica_peer_status(const struct replica *replica, const struct raft
 		.connected = known && stats.connected,
 		.match = progress->match,
 		.dropped_frames = known ? stats.dropped_frames : 0,
+		.silent_us = progress->last_contact_us == 0		   ? UINT64_MAX
+			     : replica->now_us > progress->last_contact_us ? replica->now_us - progress->last_contact_us
+									   : 0,
 	};
 }
 
@@ -71,6 +74,8 @@ void replica_get_status(const struct replica *replica, struct replicator_status 
 		.level = core.level,
 		.level_max = replica->options.level_max,
 		.blank = core.config_index == 0 && core.n_peers == 0 && !core.member,
+		.voter = core.self_voter,
+		.n_voters = core.n_voters,
 		.n_peers = core.n_peers,
 	};
 	for (unsigned k = 0; k < core.n_peers; k++)

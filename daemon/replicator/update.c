@@ -107,18 +107,105 @@ static const char *trace_event_name(enum raft_trace_type type)
 	return "unknown";
 }
 
+/* Once for each time that a leader is lost: a minority asks again and again, and its journal would hold nothing else. */
+static void trace_pre_candidate(struct replica *replica, const char *event, uint64_t term)
+{
+	int level = replica->leader_missed ? 7 : 6;
+	replica->leader_missed = true;
+	replica_log(replica, level, event, "hears of no leader: asks whether it could win term %llu",
+		    (unsigned long long)term);
+}
+
+static void trace_step_down(const struct replica *replica, const char *event, uint64_t term, uint64_t new_term)
+{
+	if (term == new_term)
+		replica_log(replica, 4, event,
+			    "led term %llu and stops: no quorum answers, the disk hangs, or it is no voter any more",
+			    (unsigned long long)term);
+	else
+		replica_log(replica, 5, event, "led term %llu and stops: term %llu has begun", (unsigned long long)term,
+			    (unsigned long long)new_term);
+}
+
+/* Every member sees every change, and the leader has told it: here is only what it means for this one. */
+static void trace_config(struct replica *replica, const char *event, uint64_t index, uint64_t n_voters)
+{
+	unsigned role = replica_own_role(replica);
+	struct replica_about about = {.index = index};
+
+	replica_log_about(replica, about, 7, event, "the membership of entry %llu, with %llu voters, is in force",
+			  (unsigned long long)index, (unsigned long long)n_voters);
+	if (role != replica->own_role && role == REPLICATOR_VOTER && n_voters > 1)
+		replica_log_about(replica, about, 5, "voter", "has a vote, as of entry %llu",
+				  (unsigned long long)index);
+	else if (role != replica->own_role && role == REPLICATOR_LEARNER)
+		replica_log_about(replica, about, 5, "learner", "learns without a vote, as of entry %llu",
+				  (unsigned long long)index);
+	replica->own_role = role;
+}
+
+static void trace_progress(struct replica *replica, const struct raft_trace *trace, const char *event)
+{
+	unsigned long long a = trace->a;
+	unsigned long long b = trace->b;
+
+	switch (trace->type) {
+	case RAFT_TRACE_TRUNCATE:
+		replica_log_about(replica, (struct replica_about){.index = a}, 6, event,
+				  "removes entries %llu to %llu, which no quorum holds", a, b);
+		break;
+	case RAFT_TRACE_CONFIG:
+		trace_config(replica, event, a, b);
+		break;
+	case RAFT_TRACE_PROMOTE:
+		replica_log_about(replica, (struct replica_about){a, b}, 5, event,
+				  "member %llu has caught up: entry %llu makes it a voter", b, a);
+		break;
+	case RAFT_TRACE_REMOVED:
+		replica_log_about(replica, (struct replica_about){.index = a}, 4, event,
+				  "entry %llu removed this member from the cluster", a);
+		break;
+	case RAFT_TRACE_SNAPSHOT_NEEDED:
+		replica_log_about(replica, (struct replica_about){b, a}, 6, event,
+				  "member %llu needs entries from before %llu: it is sent a snapshot", a, b);
+		break;
+	case RAFT_TRACE_LOST:
+		replica_log_about(replica, (struct replica_about){a, b}, 3, event,
+				  "member %llu no longer holds entry %llu, which it had acknowledged: its disk is not "
+				  "to be trusted; the entries are sent again",
+				  b, a);
+		break;
+	case RAFT_TRACE_RESET:
+		replica_log_about(replica, (struct replica_about){.index = a}, 5, event,
+				  "the log begins anew after the snapshot of entry %llu, term %llu", a, b);
+		break;
+	case RAFT_TRACE_TERM:
+	case RAFT_TRACE_PRE_CANDIDATE:
+	case RAFT_TRACE_CANDIDATE:
+	case RAFT_TRACE_LEADER:
+	case RAFT_TRACE_FOLLOWER:
+	case RAFT_TRACE_STEP_DOWN:
+	case RAFT_TRACE_VOTE_GRANTED:
+	case RAFT_TRACE_VOTE_REFUSED:
+	case RAFT_TRACE_TRANSFER:
+	case RAFT_TRACE_TRANSFER_ABORTED:
+		raft_assert(false); /* replica_trace */
+	}
+}
+
 static void replica_trace(struct replica *replica, const struct raft_trace *trace)
 {
 	unsigned long long a = trace->a;
 	unsigned long long b = trace->b;
 	const char *event = trace_event_name(trace->type);
+	struct replica_about other = {.peer = b};
 
 	switch (trace->type) {
 	case RAFT_TRACE_TERM:
-		replica_log(replica, 7, event, "term %llu, heard from member %llu", a, b);
+		replica_log_about(replica, other, 7, event, "term %llu, heard from member %llu", a, b);
 		break;
 	case RAFT_TRACE_PRE_CANDIDATE:
-		replica_log(replica, 7, event, "no leader: asks whether it could win term %llu", a);
+		trace_pre_candidate(replica, event, a);
 		break;
 	case RAFT_TRACE_CANDIDATE:
 		replica->elections++;
@@ -126,58 +213,38 @@ static void replica_trace(struct replica *replica, const struct raft_trace *trac
 		break;
 	case RAFT_TRACE_LEADER:
 		replica->leader_changes++;
-		replica_log(replica, 5, event, "leader of term %llu", a);
+		replica->leader_missed = false;
+		replica_log(replica, 5, event, "leader of term %llu, votes: %llu", a, b);
 		break;
 	case RAFT_TRACE_FOLLOWER:
 		replica->leader_changes++;
-		replica_log(replica, 6, event, "follows member %llu in term %llu", b, a);
+		replica->leader_missed = false;
+		replica_log_about(replica, other, 6, event, "follows member %llu in term %llu", b, a);
 		break;
 	case RAFT_TRACE_STEP_DOWN:
-		if (a == b)
-			replica_log(replica, 4, event,
-				    "led term %llu and stops: no quorum answers, the disk hangs, or it is no voter any "
-				    "more",
-				    a);
-		else
-			replica_log(replica, 5, event, "led term %llu and stops: term %llu has begun", a, b);
+		trace_step_down(replica, event, a, b);
 		break;
 	case RAFT_TRACE_VOTE_GRANTED:
-		replica_log(replica, 6, event, "votes for member %llu in term %llu", b, a);
+		replica_log_about(replica, other, 6, event, "votes for member %llu in term %llu", b, a);
 		break;
 	case RAFT_TRACE_VOTE_REFUSED:
-		replica_log(replica, 7, event, "refuses its vote to member %llu in term %llu", b, a);
-		break;
-	case RAFT_TRACE_TRUNCATE:
-		replica_log(replica, 6, event, "removes entries %llu to %llu, which no quorum holds", a, b);
+		replica_log_about(replica, other, 7, event, "refuses its vote to member %llu in term %llu", b, a);
 		break;
 	case RAFT_TRACE_TRANSFER:
-		replica_log(replica, 5, event, "hands leadership over to member %llu in term %llu", b, a);
+		replica_log_about(replica, other, 5, event, "hands leadership over to member %llu in term %llu", b, a);
 		break;
 	case RAFT_TRACE_TRANSFER_ABORTED:
-		replica_log(replica, 4, event, "hand-over to member %llu did not happen in time; still leads term %llu",
-			    b, a);
+		replica_log_about(replica, other, 4, event,
+				  "hand-over to member %llu did not happen in time; still leads term %llu", b, a);
 		break;
+	case RAFT_TRACE_TRUNCATE:
 	case RAFT_TRACE_CONFIG:
-		replica_log(replica, 6, event, "the membership of entry %llu, with %llu voters, is in force", a, b);
-		break;
 	case RAFT_TRACE_PROMOTE:
-		replica_log(replica, 5, event, "member %llu has caught up: entry %llu makes it a voter", b, a);
-		break;
 	case RAFT_TRACE_REMOVED:
-		replica_log(replica, 4, event, "entry %llu removed this member from the cluster", a);
-		break;
 	case RAFT_TRACE_SNAPSHOT_NEEDED:
-		replica_log(replica, 6, event, "member %llu needs entries from before %llu: it is sent a snapshot", a,
-			    b);
-		break;
 	case RAFT_TRACE_LOST:
-		replica_log(replica, 3, event,
-			    "member %llu no longer holds entry %llu, which it had acknowledged: its disk is not to be "
-			    "trusted; the entries are sent again",
-			    b, a);
-		break;
 	case RAFT_TRACE_RESET:
-		replica_log(replica, 5, event, "the log begins anew after the snapshot of entry %llu, term %llu", a, b);
+		trace_progress(replica, trace, event);
 		break;
 	}
 }

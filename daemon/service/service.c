@@ -11,6 +11,7 @@
 
 #include "daemon/assert.h"
 #include "daemon/service/limiter.h"
+#include "daemon/service/messages.h"
 
 #define SD_JOURNAL_SUPPRESS_LOCATION /* file and line of this file say nothing */
 #include <systemd/sd-daemon.h>
@@ -30,7 +31,7 @@
 
 #define MESSAGE_MAX 2048u
 #define STATUS_MAX 256u
-#define FIELDS_MAX 10
+#define FIELDS_MAX 11
 #define FIELD_SIZE_MAX 96u /* of all fields but MESSAGE */
 #define LEVEL_WARNING 4
 #define LEVEL_DEBUG 7
@@ -43,6 +44,7 @@ enum log_target {
 
 static struct {
 	char name[32];
+	char identifier[64]; /* the name, and of which member: raftd@3 */
 	uint64_t member;
 	int level_max;
 	bool ready; /* repetition is limited from here on: what comes before has an end */
@@ -50,7 +52,7 @@ static struct {
 	struct limiter limiter;
 	char status[STATUS_MAX]; /* the last one that was sent */
 	struct service_stats stats;
-} service = {.name = "raft", .level_max = 6};
+} service = {.name = "raft", .identifier = "raft", .level_max = 6};
 
 /* Where log lines go -------------------------------------------------------------------------------------- */
 
@@ -86,6 +88,11 @@ void service_init(const char *name, uint64_t member, int level_max)
 	memset(&service, 0, sizeof(service));
 	(void)snprintf(service.name, sizeof(service.name), "%s", name);
 	service.member = member;
+	if (member != 0)
+		(void)snprintf(service.identifier, sizeof(service.identifier), "%s@%llu", service.name,
+			       (unsigned long long)member);
+	else
+		memcpy(service.identifier, service.name, sizeof(service.name));
 	service_set_level(level_max);
 	service.target = choose_target();
 }
@@ -123,14 +130,12 @@ static void print_time(char *ret, size_t size)
  * head. */
 static void write_stderr(int level, const char *message)
 {
-	char head[96], prefix[8] = "", time[32], member[24] = "", line[sizeof(head) + MESSAGE_MAX + 1];
+	char head[128], prefix[8] = "", time[32], line[sizeof(head) + MESSAGE_MAX + 1];
 
 	if (service.target != LOG_STDERR)
 		(void)snprintf(prefix, sizeof(prefix), "<%d>", level);
-	if (service.member != 0)
-		(void)snprintf(member, sizeof(member), "@%llu", (unsigned long long)service.member);
 	print_time(time, sizeof(time));
-	(void)snprintf(head, sizeof(head), "%s%.15s %s%s ", prefix, time, service.name, member);
+	(void)snprintf(head, sizeof(head), "%s%.15s %s ", prefix, time, service.identifier);
 	while (*message != '\0') {
 		size_t len = strcspn(message, "\n");
 		raft_assert(len < MESSAGE_MAX);
@@ -183,9 +188,10 @@ static int send_journal(int level, const char *event, const struct service_field
 	record.iov[0] = (struct iovec){.iov_base = text, .iov_len = (size_t)n};
 	(void)snprintf(priority, sizeof(priority), "%d", level);
 	add_text(&record, "PRIORITY", priority);
-	add_text(&record, "SYSLOG_IDENTIFIER", service.name);
-	add_number(&record, "RAFT_MEMBER", service.member);
+	add_text(&record, "SYSLOG_IDENTIFIER", service.identifier);
+	add_number(&record, "RAFT_NODE", service.member);
 	add_text(&record, "RAFT_EVENT", event);
+	add_text(&record, "MESSAGE_ID", message_id(event));
 	if (fields != NULL) {
 		add_number(&record, "RAFT_TERM", fields->term);
 		add_text(&record, "RAFT_ROLE", fields->role);
@@ -300,6 +306,15 @@ void service_notify_ready(void)
 {
 	service.ready = true;
 	notify("READY=1");
+}
+
+/* The time tells newer service managers which of several reloads this is. */
+void service_notify_reloading(void)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us());
+	notify(text);
 }
 
 void service_notify_stopping(void)

@@ -20,7 +20,7 @@ void service_init(const char *name, uint64_t member, int level_max);
 void service_set_level(int level_max);
 
 /* One log line. level: syslog number. event: a short machine-readable word ("leader-elected"), put in the
- * field RAFT_EVENT; NULL for none. Once service_notify_ready was called, repetition is limited per call site and event: more
+ * field RAFT_EVENT, and its id (messages.h) in MESSAGE_ID; NULL for none. Once service_notify_ready was called, repetition is limited per call site and event: more
  * than 10 lines in 5 seconds from one are counted and reported as one "suppressed N". Before, every line counts: a
  * configuration may have more mistakes than that. */
 void service_log(int level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -37,6 +37,7 @@ void service_log_fields(int level, const char *event, const struct service_field
 	__attribute__((format(printf, 4, 5)));
 
 void service_notify_ready(void);
+void service_notify_reloading(void); /* until the next service_notify_ready */
 void service_notify_stopping(void);
 void service_notify_status(const char *format, ...) __attribute__((format(printf, 1, 2))); /* deduplicated */
 void service_notify_extend_us(uint64_t us);

@@ -93,6 +93,10 @@ struct disk {
  * -EWOULDBLOCK when another process holds the directory; any other negative errno. */
 int disk_posix_open(const char *directory, struct disk **ret_disk) __attribute__((warn_unused_result));
 
+/* From now on `read` is followed by a call with the bytes that were read, on the same thread; NULL: no longer. For a process that
+ * has to show while it starts that it does not hang. */
+void disk_posix_watch_reads(struct disk *disk, void (*watch)(void *arg, size_t bytes), void *arg);
+
 /* The same without lock and threads and for reading only (raftctl log, raftctl check): submit and run refuse with
  * -EROFS. */
 int disk_posix_open_readonly(const char *directory, struct disk **ret_disk) __attribute__((warn_unused_result));

@@ -302,7 +302,15 @@ static int64_t posix_read(struct disk *base, const char *name, uint64_t offset, 
 			break;
 		done += (size_t)n;
 	}
+	if (posix_of(base)->watch)
+		posix_of(base)->watch(posix_of(base)->watch_arg, done);
 	return (int64_t)done;
+}
+
+void disk_posix_watch_reads(struct disk *base, void (*watch)(void *arg, size_t bytes), void *arg)
+{
+	posix_of(base)->watch = watch;
+	posix_of(base)->watch_arg = arg;
 }
 
 /* Opening and closing ------------------------------------------------------------------------------- */

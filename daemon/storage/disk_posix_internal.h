@@ -60,6 +60,8 @@ struct posix_disk {
 	struct read_file read_files[READ_FILES];
 	uint64_t read_generation;
 	uint64_t n_reads;
+	void (*watch)(void *arg, size_t bytes); /* NULL: nobody watches */
+	void *watch_arg;
 };
 
 void disk_posix_lock(struct posix_disk *disk);

@@ -103,13 +103,12 @@ static void machine_readable(void *arg, uint64_t ticket)
 	answer(sim, machine->member, ticket, reply);
 }
 
-static void machine_log(void *arg, int level, const char *event, const char *text)
+static void machine_log(void *arg, const struct replicator_event *event)
 {
 	struct machine *machine = arg;
-	(void)level;
-	if (strcmp(event, "torn-tail") == 0)
+	if (strcmp(event->name, "torn-tail") == 0)
 		machine->sim->counts.torn_tails++;
-	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event, text);
+	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event->name, event->text);
 }
 
 /* Snapshots, as raftd makes and loads them. */

@@ -46,11 +46,12 @@ static void machine_unreadable(void *arg, uint64_t ticket, int why)
 	assert_true(ticket > 0 && why != 0);
 }
 
-static void machine_log(void *arg, int level, const char *event, const char *text)
+static void machine_log(void *arg, const struct replicator_event *event)
 {
 	struct node *node = arg;
 	size_t used = strlen(node->journal);
-	(void)snprintf(node->journal + used, sizeof(node->journal) - used, "%d %s %s\n", level, event, text);
+	(void)snprintf(node->journal + used, sizeof(node->journal) - used, "%d %s %s\n", event->level,
+		       event->name, event->text);
 }
 
 static void *machine_take(void *arg)

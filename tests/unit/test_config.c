@@ -763,6 +763,36 @@ static void test_messages_hold_no_raw_control_bytes_and_no_novels(void **state)
 	expect_only(fixture, text, 6, "[member 1] 000", "...: there is no such key");
 }
 
+static void note_name(void *arg, const char *name)
+{
+	char *names = arg;
+	strcat(strcat(names, name), ";");
+}
+
+static void test_differences_are_named_key_by_key(void **state)
+{
+	static const char more[] = "[member 2]\npeer = tcp://h:1\nclient = tcp://h:2\n";
+	struct fixture *fixture = *state;
+	char names[512] = "";
+	struct config before;
+
+	assert_int_equal(read_text(fixture, BASE "[raft]\nlog_level = info\nsegment_size = 4MiB\n"), 0);
+	before = fixture->config;
+	config_compare(&before, &fixture->config, note_name, names);
+	assert_string_equal(names, "");
+	char text[1024];
+	(void)snprintf(text, sizeof(text), "%s%s", BASE, more);
+	strcat(text, "[raft]\nlog_level = debug\nsegment_size = 8MiB\nsnapshot_log_size = 1GiB\ndata_root = /d\n"
+		     "[bridge]\nsocket = /s\nsocket_mode = 0600\n");
+	assert_int_equal(read_text(fixture, text), 0);
+	config_compare(&before, &fixture->config, note_name, names);
+	assert_string_equal(names, "[member 1] data;[member 2];[raft] segment_size;[raft] snapshot_log_size;[raft] "
+				   "log_level;[bridge] socket;[bridge] socket_mode;");
+	names[0] = '\0';
+	config_compare(&fixture->config, &before, note_name, names);
+	assert_non_null(strstr(names, "[member 2];"));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -802,6 +832,7 @@ int main(void)
 		CASE(test_parse_u64_takes_the_whole_text_or_nothing),
 		CASE(test_parse_size_knows_binary_units_only),
 		CASE(test_parse_endpoint),
+		CASE(test_differences_are_named_key_by_key),
 		CASE(test_messages_hold_no_raw_control_bytes_and_no_novels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Whole members that come back with an empty directory. */
+/* Whole members that found a cluster, or come back with an empty directory. */
 #include "tests/unit/replica_cluster.h"
 
 /* Its configuration file does not name the member that leads now: it learns from the leader how to answer. */
@@ -30,9 +30,61 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	cluster_free(cluster);
 }
 
+/* Lines that an operator sees: info and above. */
+static unsigned count_lines(const char *journal)
+{
+	unsigned n = 0;
+	for (const char *line = journal; *line != '\0'; line = strchr(line, '\n') + 1)
+		n += *line <= '6';
+	return n;
+}
+
+/* A founding of five is four changes of the membership, which every member sees: who is not concerned says nothing. */
+static void founding_is_told_once(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(5);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 3000);
+	for (unsigned id = 2; id <= 5; id++) {
+		/* Starts empty, follows, has a vote. */
+		assert_true(cluster_journal_has(cluster, id, "5 voter has a vote, as of entry"));
+		if (count_lines(cluster_node(cluster, id)->journal) != 3)
+			fail_msg("member %u says:\n%s", id, cluster_node(cluster, id)->journal);
+	}
+	/* Starts empty, founds, is a candidate, leads, makes four others voters. */
+	if (count_lines(cluster_node(cluster, 1)->journal) != 8)
+		fail_msg("member 1 says:\n%s", cluster_node(cluster, 1)->journal);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(count_lines(cluster_node(cluster, 1)->journal), 8);
+	cluster_free(cluster);
+}
+
+/* Whoever is cut off asks for votes for ever, and says so once. */
+static void a_lost_leader_is_told_once(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 1000);
+	unsigned before = count_lines(cluster_node(cluster, 3)->journal);
+	cluster_kill(cluster, 1);
+	cluster_kill(cluster, 2);
+	cluster_run_ms(cluster, 10000);
+	assert_true(cluster_journal_has(cluster, 3, "6 pre-candidate hears of no leader"));
+	unsigned lost = count_lines(cluster_node(cluster, 3)->journal) - before;
+	if (lost != 1)
+		fail_msg("%u lines:\n%s", lost, cluster_node(cluster, 3)->journal);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(founding_is_told_once),
+		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,9 +35,9 @@ static void on_readable(void *arg, uint64_t ticket)
 	(void)arg, (void)ticket;
 }
 
-static void on_log(void *arg, int level, const char *event, const char *text)
+static void on_log(void *arg, const struct replicator_event *event)
 {
-	(void)arg, (void)level, (void)event, (void)text;
+	(void)arg, (void)event;
 }
 
 static const struct replicator_machine machine = {

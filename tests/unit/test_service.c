@@ -203,9 +203,10 @@ static void test_the_journal_gets_fields(void **state)
 
 	pretend_stderr_is_the_journal(fixture);
 	service_init("raftd", 3, 6);
-	service_log_fields(5, "leader-elected", &fields, "leads in term %d", 12);
-	assert_string_equal(journal, "MESSAGE=leads in term 12\nPRIORITY=5\nSYSLOG_IDENTIFIER=raftd\nRAFT_MEMBER=3\n"
-				     "RAFT_EVENT=leader-elected\nRAFT_TERM=12\nRAFT_ROLE=leader\nRAFT_LEADER=3\n"
+	service_log_fields(5, "leader", &fields, "leads in term %d", 12);
+	assert_string_equal(journal, "MESSAGE=leads in term 12\nPRIORITY=5\nSYSLOG_IDENTIFIER=raftd@3\nRAFT_NODE=3\n"
+				     "RAFT_EVENT=leader\nMESSAGE_ID=24f9f3bab9144dd09e32a4d60cc0a1cd\nRAFT_TERM="
+				     "12\nRAFT_ROLE=leader\nRAFT_LEADER=3\n"
 				     "RAFT_PEER=18446744073709551615\n");
 	assert_string_equal(take_stderr(fixture), "");
 	service_init("raft-bridge", 0, 6);

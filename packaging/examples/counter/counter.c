@@ -48,10 +48,10 @@ static void unreadable(void *arg, uint64_t ticket, int why)
 	printf("again: %s\n", replicator_result_name(why));
 }
 
-static void say(void *arg, int level, const char *event, const char *text)
+static void say(void *arg, const struct replicator_event *event)
 {
 	(void)arg;
-	fprintf(stderr, "<%d>%s: %s\n", level, event, text);
+	fprintf(stderr, "<%d>%s: %s\n", event->level, event->name, event->text);
 }
 
 static void take_line(struct replicator *replicator, char *line, uint64_t ticket)
