@@ -176,6 +176,7 @@ static void check_not_a_member(struct sim *sim, unsigned from, unsigned to, cons
 {
 	const struct sim_checks *checks = sim->checks;
 	uint64_t index = message->not_a_member.config_index;
+	sim_check_commit_now(sim, from, index);
 	uint32_t number = checks->n_configs;
 	while (number > 0 && !(checks->configs[number].index == index && sim_config_committed(checks, number)))
 		number--;

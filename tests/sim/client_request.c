@@ -183,7 +183,7 @@ static uint64_t propose(struct sim *sim, unsigned member, uint64_t ticket, struc
 			uint32_t n, unsigned *ret_sent)
 {
 	uint64_t place = place_of(sim, member, n);
-	sim_member_write(sim, member, ticket, commands, n);
+	sim_protocol_write(sim, member, ticket, commands, n);
 	*ret_sent = 1;
 	if (sim_random_chance(&sim->random_client, sim->plan.client_duplicates)) {
 		*ret_sent = 2;
@@ -191,7 +191,7 @@ static uint64_t propose(struct sim *sim, unsigned member, uint64_t ticket, struc
 		uint64_t place_there = place_of(sim, other, n);
 		if (place_there > place)
 			place = place_there;
-		sim_member_write(sim, other, ticket, commands, n);
+		sim_protocol_write(sim, other, ticket, commands, n);
 	}
 	for (uint32_t k = 0; k < n; k++)
 		free((void *)(uintptr_t)commands[k].data);
@@ -248,7 +248,7 @@ static void send_read(struct sim *sim, unsigned number, const struct request *re
 {
 	const struct sim_client *client = &sim->clients[number];
 	unsigned member = client->sticky ? client->home : below(sim, 4) == 0 ? client->former : client->target;
-	sim_member_read(sim, member, sim_ticket_read(number, request->number, request->key));
+	sim_protocol_get(sim, member, sim_ticket_read(number, request->number, request->key));
 }
 
 void client_send(struct sim *sim, unsigned number)

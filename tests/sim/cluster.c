@@ -27,20 +27,10 @@ static struct machine *machine_new(struct sim *sim, unsigned member)
 }
 
 /* A member that is dying answers nobody. */
-static void answer(struct sim *sim, unsigned member, uint64_t ticket, struct sim_answer reply)
+static void answer(struct sim *sim, unsigned member, const struct sim_answer *reply, const struct kv_value *value)
 {
-	if (sim->members[member].dying)
-		return;
-	struct sim_answer *copy = malloc(sizeof *copy);
-	raft_assert(copy != NULL);
-	reply.ticket = ticket;
-	*copy = reply;
-	uint64_t delay = sim->plan.delay_min_us + sim_random_below(&sim->random_network, sim->plan.delay_spread_us + 1);
-	sim_schedule(sim, delay,
-		     (struct sim_event){.type = SIM_ANSWER,
-					.member = sim_ticket_client(ticket),
-					.data = (uint8_t *)copy,
-					.len = sizeof *copy});
+	if (!sim->members[member].dying)
+		sim_protocol_answer(sim, reply, value);
 }
 
 /* A refusal names the leader, as raftd does. */
@@ -48,7 +38,8 @@ static void refuse(struct sim *sim, unsigned member, uint64_t ticket, int result
 {
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[member].replica), &status);
-	answer(sim, member, ticket, (struct sim_answer){.result = result, .leader = (unsigned)status.leader});
+	answer(sim, member,
+	       &(struct sim_answer){.ticket = ticket, .result = result, .leader = (unsigned)status.leader}, NULL);
 }
 
 static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
@@ -69,8 +60,8 @@ static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uin
 	if (ticket == 0)
 		return;
 	sim_progress_answered(sim, machine->member, ticket);
-	answer(sim, machine->member, ticket,
-	       (struct sim_answer){.status = reply.status, .revision = reply.revision});
+	answer(sim, machine->member,
+	       &(struct sim_answer){.ticket = ticket, .status = reply.status, .revision = reply.revision}, NULL);
 }
 
 static void machine_dropped(void *arg, uint64_t ticket, int why)
@@ -91,16 +82,14 @@ static void machine_readable(void *arg, uint64_t ticket)
 	struct kv_stats stats;
 	const struct kv_store *store = sim->members[machine->member].store;
 	kv_store_stats(store, &stats);
-	struct sim_answer reply = {.place = stats.applied};
+	struct sim_answer reply = {.ticket = ticket, .place = stats.applied};
 	sim_key_name(sim_ticket_key(ticket), name);
-	if (kv_store_get(store, name, sizeof name, &value)) {
-		raft_assert(value.size >= sizeof reply.value);
-		memcpy(&reply.value, value.data, sizeof reply.value);
+	bool found = kv_store_get(store, name, sizeof name, &value);
+	if (found)
 		reply.revision = value.revision;
-	}
 	sim_progress_answered(sim, machine->member, ticket);
 	sim_reads_answered(sim, machine->member, ticket);
-	answer(sim, machine->member, ticket, reply);
+	answer(sim, machine->member, &reply, found ? &value : NULL);
 }
 
 static void machine_log(void *arg, const struct replicator_event *event)
@@ -180,7 +169,8 @@ static int machine_restore_end(void *arg, bool success)
 static uint64_t machine_state_hash(void *arg)
 {
 	struct machine *machine = arg;
-	return kv_store_hash(machine->sim->members[machine->member].store);
+	const struct sim_member *member = &machine->sim->members[machine->member];
+	return kv_store_hash(member->store) ^ member->wrong_state;
 }
 
 static const struct replicator_machine machine_table = {
@@ -213,7 +203,7 @@ static void add_founder(struct raft_config *founders, unsigned member)
 
 struct replica_options sim_member_options(const struct sim *sim, unsigned member)
 {
-	struct replica_options options = {.cluster = 77};
+	struct replica_options options = {.cluster = SIM_CLUSTER};
 	/* Operators keep the file up to date: later it names the spares, too. */
 	unsigned n_named = sim->founded ? sim_members(sim) : (unsigned)sim->plan.members;
 	for (unsigned k = 0; k < n_named; k++)
@@ -232,7 +222,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 					     .batch_bytes_max = (uint32_t)sim->plan.batch_bytes,
 					     .window_bytes_max = (uint32_t)sim->plan.window_bytes,
 					     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
-	options.storage = (struct storage_options){.cluster_id = 77,
+	options.storage = (struct storage_options){.cluster_id = SIM_CLUSTER,
 						   .member_id = member + 1,
 						   .incarnation = 1, /* drawn at each start */
 						   .segment_size = (uint32_t)sim->plan.segment_pages * 4096,
@@ -319,7 +309,7 @@ static bool is_busy(struct sim *sim, unsigned number)
 	return true;
 }
 
-static bool listens(const struct sim *sim, unsigned number)
+bool sim_member_listens(const struct sim *sim, unsigned number)
 {
 	const struct sim_member *member = &sim->members[number];
 	return member->up && !member->paused && sim->now_us >= member->busy_until_us;
@@ -377,6 +367,41 @@ static void leave(struct sim *sim, unsigned number)
 		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 20000000));
 }
 
+/* How long a wrong hash may be on its way, or in somebody's memory, after the member that had it is gone. */
+#define WRONG_HASH_US 30000000u
+
+/* Its state differs from the others', or nobody can say whose is right. As its directory is good, it starts again. */
+static void diverge(struct sim *sim, unsigned number)
+{
+	bool somebody = sim->now_us < sim->wrong_until_us;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		somebody |= sim->members[k].wrong_state;
+	sim_note(sim, "%u stops: its state differs from the others'", number + 1);
+	if (!somebody)
+		sim_fail(sim, "member %u says that its state differs, and all are equal", number + 1);
+	sim->counts.divergences++;
+	sim_member_crash(sim, number, SIM_KILL);
+	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
+}
+
+void sim_members_check_calm(const struct sim *sim)
+{
+	uint64_t there = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		there |= (uint64_t)sim->members[k].up << k;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		const struct sim_member *member = &sim->members[k];
+		struct raft_status status;
+		if (!member->up || !member->wrong_state || !sim_member_belongs(sim, k) ||
+		    (sim->committed.voters & ~there) != 0)
+			continue;
+		raft_get_status(replica_core(member->replica), &status);
+		if (status.commit > member->wrong_since + 4 * sim->plan.checkpoint_entries)
+			sim_fail(sim, "member %u has another state than the others since entry %llu, and goes on", k + 1,
+				 (unsigned long long)member->wrong_since);
+	}
+}
+
 /* What a turn decided was decided even if the member does not outlive it: some of its frames have left. */
 static void end_turn(struct sim *sim, unsigned number, int r)
 {
@@ -390,6 +415,10 @@ static void end_turn(struct sim *sim, unsigned number, int r)
 	}
 	if (r == REPLICATOR_E_REMOVED) {
 		leave(sim, number);
+		return;
+	}
+	if (r == REPLICATOR_E_DIVERGED) {
+		diverge(sim, number);
 		return;
 	}
 	if (r != 0) {
@@ -425,6 +454,7 @@ void sim_member_turn(struct sim *sim, unsigned number)
 static void release(struct sim_member *member)
 {
 	member->replica = replica_free(member->replica);
+	kv_pins_fini(&member->pins);
 	member->store = kv_store_free(member->store);
 	member->transport = NULL;
 	if (member->machine != NULL)
@@ -436,6 +466,7 @@ static void release(struct sim_member *member)
 	member->stopped_us = 0;
 	member->n_held_reads = 0;
 	member->dying = false;
+	member->wrong_state = false;
 	member->doom.armed = false;
 }
 
@@ -488,6 +519,7 @@ static int open_replica(struct sim *sim, unsigned number, char *message)
 	options.seed = sim_random_u64(&sim->random_member);
 	options.storage.incarnation = sim_random_u64(&sim->random_member) | 1;
 	choose_read_mode(sim, number, &options.raft);
+	kv_pins_init(&member->pins);
 	member->store = kv_store_new();
 	member->transport = sim_transport_new(sim, number);
 	member->machine = machine_new(sim, number);
@@ -541,6 +573,8 @@ void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u %s", number + 1, how == SIM_KILL ? "is killed" : "loses power");
 	sim_platter_crash(member->disk_files, how);
+	if (member->wrong_state)
+		sim->wrong_until_us = sim->now_us + WRONG_HASH_US;
 	release(member);
 	sim_snapshots_release(sim, number);
 	if (how == SIM_POWER_CUT)
@@ -592,7 +626,7 @@ void sim_member_transfer(struct sim *sim, unsigned number, uint64_t target)
 	go_on(sim, number, r);
 }
 
-void sim_member_change(struct sim *sim, unsigned number, const struct replicator_change *change)
+int sim_member_change(struct sim *sim, unsigned number, const struct replicator_change *change)
 {
 	static const char *const names[] = {"", "add", "remove", "promote", "move"};
 	uint64_t index = 0;
@@ -603,6 +637,15 @@ void sim_member_change(struct sim *sim, unsigned number, const struct replicator
 	if (r == 0)
 		sim->counts.changes++;
 	go_on(sim, number, r);
+	return r;
+}
+
+int sim_member_bootstrap(struct sim *sim, unsigned number)
+{
+	int r = replica_bootstrap(sim->members[number].replica, sim_clock_us(sim, number), sim_clock_wall_ms(sim, number));
+	sim_note(sim, "%u is told to found the cluster: %s", number + 1, replicator_result_name(r));
+	go_on(sim, number, r);
+	return r;
 }
 
 void sim_member_snapshot(struct sim *sim, unsigned number)
@@ -616,7 +659,7 @@ void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
 		      const struct replicator_command *commands, uint32_t n)
 {
 	struct sim_member *member = &sim->members[number];
-	if (!listens(sim, number))
+	if (!sim_member_listens(sim, number))
 		return;
 	int r = replica_propose(member->replica, commands, n, first_ticket, sim_clock_us(sim, number),
 				sim_clock_wall_ms(sim, number));
@@ -632,7 +675,7 @@ void sim_member_read(struct sim *sim, unsigned number, uint64_t ticket)
 	struct sim_member *member = &sim->members[number];
 	if (member->up && member->paused && member->n_held_reads < SIM_HELD_READS)
 		member->held_reads[member->n_held_reads++] = ticket;
-	if (!listens(sim, number))
+	if (!sim_member_listens(sim, number))
 		return;
 	int r = replica_read(member->replica, ticket, sim_clock_us(sim, number));
 	if (r == 0) {

@@ -15,6 +15,8 @@ uint64_t sim_fault_links(const struct sim *sim, uint64_t one, uint64_t other, ui
 void sim_fault_cut(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us);
 /* After the delay sim_fault_step is called with the number, unless the calm has begun. */
 void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+/* After the delay sim_operator_step is called, unless the calm has begun. */
+void sim_fault_errand(struct sim *sim, uint64_t delay_us, uint64_t errand);
 
 /* Pauses a member that is up; 0: it is not, or is paused already. */
 int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t span_us);

@@ -5,6 +5,7 @@
 #include "fault_steps.h"
 
 #include "daemon/assert.h"
+#include "kv/admin.h"
 
 #define MILLISECOND 1000u
 #define SECOND 1000000u
@@ -22,6 +23,7 @@ enum later {
 	LATER_CUT,     /* the links in number are cut … */
 	LATER_HEAL,    /* … and open again */
 	LATER_STEP,    /* of a fault in several steps */
+	LATER_ERRAND,  /* an operator asks for the next page */
 };
 
 static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned member, uint64_t number)
@@ -37,6 +39,11 @@ static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned 
 void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
 {
 	later(sim, delay_us, LATER_STEP, member, number);
+}
+
+void sim_fault_errand(struct sim *sim, uint64_t delay_us, uint64_t errand)
+{
+	later(sim, delay_us, LATER_ERRAND, 0, errand);
 }
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us)
@@ -266,7 +273,7 @@ static int fault_transfer(struct sim *sim, const struct sim_fault *fault)
 	unsigned member = fault->c % 2 == 0 ? sim_fault_leader(sim) : which(sim, fault);
 	if (member == sim_members(sim) || !sim->members[member].up || sim->members[member].paused)
 		return 0;
-	sim_member_transfer(sim, member, fault->b % (sim_members(sim) + 1));
+	sim_operator_transfer(sim, member, fault->b % (sim_members(sim) + 2), fault->a);
 	return 1;
 }
 
@@ -444,6 +451,12 @@ static int fault_replay(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+static int fault_forge(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned to = which(sim, fault);
+	return sim_forge(sim, (unsigned)(fault->c % sim_members(sim)), to, fault->b);
+}
+
 /* Disks ------------------------------------------------------------------------------------------------- */
 
 static int fault_disk_stall(struct sim *sim, const struct sim_fault *fault)
@@ -583,19 +596,15 @@ static int fault_wipe(struct sim *sim, const struct sim_fault *fault)
 
 /* Membership -------------------------------------------------------------------------------------------- */
 
-static int ask_leader(struct sim *sim, enum replicator_change_type type, unsigned member, bool stay_learner)
+static int ask_leader(struct sim *sim, enum kv_change_type type, unsigned member, bool stay_learner)
 {
 	unsigned leader = sim_fault_leader(sim);
-	char endpoint[SIM_ENDPOINT_SIZE];
+	struct kv_change change = {
+		.type = (uint8_t)type, .flags = stay_learner ? KV_CHANGE_STAY_LEARNER : 0, .id = member + 1};
 	if (leader == sim_members(sim))
 		return 0;
-	sim_endpoint_name(member, endpoint);
-	const struct replicator_change change = {.type = type,
-						 .id = member + 1,
-						 .stay_learner = stay_learner,
-						 .peer = endpoint,
-						 .client = "for clients"};
-	sim_member_change(sim, leader, &change);
+	sim_endpoint_name(member, change.peer);
+	(void)sim_operator_change(sim, leader, &change, sim->now_us);
 	return 1;
 }
 
@@ -610,7 +619,7 @@ static int fault_member_add(struct sim *sim, const struct sim_fault *fault)
 		sim_member_start(sim, member);
 	else if (sim->members[member].absent)
 		sim_fault_restart(sim, member, down_time(fault->c));
-	return ask_leader(sim, REPLICATOR_ADD, member, fault->b / 2 % 4 == 0);
+	return ask_leader(sim, KV_CHANGE_ADD, member, fault->b / 2 % 4 == 0);
 }
 
 static int remove_member(struct sim *sim, unsigned member)
@@ -618,7 +627,7 @@ static int remove_member(struct sim *sim, unsigned member)
 	uint32_t others = sim->committed.voters & ~(1u << member);
 	if (((sim->committed.members >> member) & 1) == 0 || others == 0 || !cluster_bears(sim, NOBODY, member))
 		return 0;
-	return ask_leader(sim, REPLICATOR_REMOVE, member, false);
+	return ask_leader(sim, KV_CHANGE_REMOVE, member, false);
 }
 
 /* Any member, or the leader, or one that is damaged for good. Down to one voter, but not often. */
@@ -644,7 +653,7 @@ static int fault_member_replace(struct sim *sim, const struct sim_fault *fault)
 static int fault_member_promote(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned member = any_of(sim, sim->committed.members & ~sim->committed.voters, fault->a);
-	return member == sim_members(sim) ? 0 : ask_leader(sim, REPLICATOR_PROMOTE, member, false);
+	return member == sim_members(sim) ? 0 : ask_leader(sim, KV_CHANGE_PROMOTE, member, false);
 }
 
 static int fault_snapshot(struct sim *sim, const struct sim_fault *fault)
@@ -654,6 +663,49 @@ static int fault_snapshot(struct sim *sim, const struct sim_fault *fault)
 		return 0;
 	sim_member_snapshot(sim, member);
 	return 1;
+}
+
+/* A bit of its memory flips: what it has applied differs from what the others have, and it must be found before anybody is told. */
+static int fault_wrong_state(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned number = which(sim, fault);
+	if (!sim->founded || !sim->members[number].up)
+		return 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (sim->members[k].wrong_state)
+			return 0;
+	sim_note(sim, "the state of %u is wrong", number + 1);
+	sim->members[number].wrong_state = true;
+	return 1;
+}
+
+/* Operators ------------------------------------------------------------------------------------------- */
+
+static int fault_look(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_look(sim, which(sim, fault), fault->b);
+}
+
+static int fault_errand(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_begin(sim, which(sim, fault), fault->b);
+}
+
+static int fault_check_files(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_check(sim, which(sim, fault));
+}
+
+static int fault_mistake(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned leader = sim_fault_leader(sim);
+	unsigned member = fault->c % 2 == 0 && leader < sim_members(sim) ? leader : which(sim, fault);
+	return sim_operator_mistake(sim, member, fault->b);
+}
+
+static int fault_bootstrap(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_bootstrap(sim, sim->founded ? which(sim, fault) : 0);
 }
 
 /* The table --------------------------------------------------------------------------------------------- */
@@ -698,6 +750,10 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event)
 		if (!sim->calm)
 			sim_fault_step(sim, event->member, event->number);
 		return;
+	case LATER_ERRAND:
+		if (!sim->calm)
+			sim_operator_step(sim, event->number);
+		return;
 	case LATER_CUT:
 	case LATER_HEAL:
 		if (!sim->calm)
@@ -706,9 +762,23 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event)
 	}
 }
 
+/* It must be found in the calm, too; but not in a trial, which asks for peace. */
+static void calm_state(struct sim *sim, unsigned number)
+{
+	struct sim_member *member = &sim->members[number];
+	struct raft_status status;
+	if (!member->up || !member->wrong_state)
+		return;
+	raft_get_status(replica_core(member->replica), &status);
+	member->wrong_since = status.commit;
+	if (sim->plan.trial != 0)
+		sim_member_crash(sim, number, SIM_KILL);
+}
+
 static void calm_member(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
+	calm_state(sim, number);
 	int64_t drift = member->clock.drift_ppm % DRIFT_CALM_PPM;
 	member->disk_faults = (struct sim_disk_faults){0};
 	member->doom = (struct sim_doom){0};

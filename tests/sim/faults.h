@@ -29,6 +29,7 @@
 	X(frames_held) /* they waited for a cut link to open again */                                                  \
 	X(frames_late) /* by seconds */                                                                                \
 	X(frames_corrupted)                                                                                            \
+	X(requests_damaged) /* … of clients, or the answers */                                                      \
 	X(frames_garbage)                                                                                              \
 	X(frames_replayed)                                                                                             \
 	X(frames_of_earlier_lives)                                                                                     \
@@ -47,7 +48,11 @@
 	X(wipes)                                                                                                       \
 	X(changes)    /* of the membership, that a leader took */                                                      \
 	X(departures) /* of members that were told of their removal */                                                 \
-	X(too_old)    /* starts refused, and stops, of programs that knew less than the cluster uses */
+	X(too_old)    /* starts refused, and stops, of programs that knew less than the cluster uses */ \
+	X(divergences) /* members that stopped because their states differed */                                        \
+	X(dumps)      /* complete ones */                                                                             \
+	X(backups)                                                                                                     \
+	X(bodies_refused) /* malformed requests and replies */
 
 enum sim_crash {
 	SIM_KILL,      /* the process: what it wrote stays in the page cache */

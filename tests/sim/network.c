@@ -443,6 +443,21 @@ static void deliver(struct sim *sim, const struct sim_arrival *arrival, unsigned
 	}
 }
 
+bool sim_network_deliver(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len)
+{
+	const struct sim_transport *transport = (const struct sim_transport *)sim->members[to].transport;
+	unsigned life = sim->members[to].life;
+	uint8_t *copy = malloc(len);
+	raft_assert(copy != NULL);
+	memcpy(copy, data, len);
+	struct sim_arrival arrival = {.from = from, .event = {.type = TRANSPORT_FRAME, .data = copy, .len = len}};
+	bool room = transport->count < INBOX_MAX;
+	sim->network->queued[from][to]++;
+	deliver(sim, &arrival, to);
+	sim_member_turn(sim, to);
+	return room && sim->members[to].up && sim->members[to].life == life && transport->count == 0;
+}
+
 void sim_network_event(struct sim *sim, const struct sim_event *event)
 {
 	const struct sim_member *member = &sim->members[event->member];

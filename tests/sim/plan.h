@@ -110,7 +110,14 @@
 	X(upgrade, 500000, 8000000, 500000)                                                                            \
 	X(downgrade, 2000000, 15000000, 300000)                                                                        \
 	X(stop_leader, 500000, 5000000, 400000)                                                                        \
-	X(usurp, 500000, 5000000, 400000)
+	X(usurp, 500000, 5000000, 400000) \
+	X(look, 500000, 10000000, 500000)                                                                              \
+	X(errand, 1000000, 15000000, 500000)                                                                           \
+	X(check_files, 2000000, 20000000, 300000)                                                                      \
+	X(mistake, 1000000, 10000000, 300000)                                                                          \
+	X(bootstrap, 100000, 20000000, 200000)                                                                         \
+	X(forge, 200000, 4000000, 500000)                                                                              \
+	X(wrong_state, 1000000, 12000000, 350000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

@@ -42,7 +42,7 @@ static void handle(struct sim *sim, struct sim_event *event)
 		sim_client_event(sim, event->member);
 		return;
 	case SIM_ANSWER:
-		sim_client_answer(sim, event->member, (const struct sim_answer *)(const void *)event->data);
+		sim_protocol_answered(sim, event);
 		free(event->data);
 		return;
 	case SIM_FAULT:
@@ -59,6 +59,7 @@ static void world_begin(struct sim *sim)
 	sim_reads_new(sim);
 	sim_snapshots_new(sim);
 	sim_stale_new(sim);
+	sim_operator_new(sim);
 	sim_members_new(sim);
 	sim_clients_begin(sim);
 }
@@ -77,6 +78,7 @@ static void world_end(struct sim *sim)
 	sim_reads_free(sim);
 	sim_snapshots_free(sim);
 	sim_stale_free(sim);
+	sim_operator_free(sim);
 	(void)XXH3_freeState(sim->history);
 	free(sim);
 }
@@ -187,6 +189,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 		run_until(sim, calm_us += calm_span_us(plan), &fault);
 	sim_clients_check_calm(sim);
 	sim_check_calm(sim);
+	sim_members_check_calm(sim);
 	sim_history_check(sim);
 	if (sim->counts.operations <= operations)
 		sim_fail(sim, "liveness: no client was answered after the calm");

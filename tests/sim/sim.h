@@ -18,6 +18,11 @@
  *   cluster.c   members: start, crash, pause, wake-ups
  *   check.h     invariants after every turn, durability, sessions: which file checks what
  *   client.c    clients with sessions that retry, pipeline, duplicate and vanish; client_request.c: their requests
+ *   protocol.c  frames between clients and members
+ *   operator.c  operators: they look, dump, back up; operator_files.c: they check directories and load backups; operator_change.c:
+ *               they change the membership; pages.c: what members answer them
+ *   forge.c     whole frames between members that nobody may take
+ *   codec.c     bodies of requests and replies that nobody may take
  *   jobs.c      runs in processes of their own, verdicts
  *   shrink.c    the smallest plan that still fails
  *   main.c      options
@@ -27,6 +32,7 @@
 
 #include "daemon/replicator/replica.h"
 #include "kv/command.h"
+#include "kv/pins.h"
 #include "kv/store.h"
 #include "durable.h"
 #include "plan.h"
@@ -42,6 +48,7 @@
 #define SIM_COMMAND_MAX 8448u	/* a value with key and header */
 #define SIM_PROPOSAL_MAX 32768u /* commands of one proposal */
 #define SIM_SECTOR 512u
+#define SIM_CLUSTER 77u
 
 struct sim;
 
@@ -103,11 +110,14 @@ struct sim_member {
 	struct kv_store *store;
 	struct transport *transport;
 	void *machine;	  /* owned; what the state machine's functions get */
+	struct kv_pins pins; /* states that operators read page by page */
 	uint64_t wake_us; /* of its own clock */
 	struct sim_clock clock;
 	uint64_t promised_us; /* the longest that its directory may have promised not to vote */
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
+	bool wrong_state;    /* its memory is damaged: the hash of its state differs from the others', in this life … */
+	uint64_t wrong_since; /* … and was looked for from this index on, when the calm began */
 	bool dying;	 /* in this turn: what it still does has no effect */
 	bool goes_on;	 /* this turn was a whole one: it has seen to everything */
 	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
@@ -145,6 +155,7 @@ struct sim {
 	struct sim_view committed;   /* the newest configuration that a member knows to be committed */
 	uint32_t ever;		     /* bit k: member number k was in a committed configuration */
 	bool founded;		     /* every founder was a voter once */
+	uint64_t wrong_until_us;     /* until then somebody may act on what a wrong state has said */
 	bool calm;		     /* no more faults */
 	bool silent;		     /* nor new requests */
 	bool even;		     /* nothing takes longer than the least: delays, syncs */
@@ -155,6 +166,7 @@ struct sim {
 	struct sim_reads *reads;       /* check_reads.c */
 	struct sim_held *held;	       /* check_snapshots.c */
 	struct sim_stale *stale;       /* stale.c */
+	struct sim_operator *operator; /* operator.c */
 	struct sim_trial *trial;       /* trial.c; NULL: none, or over */
 	uint64_t answered_writes;
 	uint64_t acknowledged; /* highest index that any client has seen the effect of */
@@ -210,6 +222,8 @@ void sim_network_event(struct sim *sim, const struct sim_event *event);	  /* SIM
 void sim_network_cut(struct sim *sim, uint64_t links, bool cut);	  /* or heal what was cut before */
 void sim_network_slow(struct sim *sim, uint64_t links, uint64_t more_us); /* frames take so much longer */
 void sim_network_put(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len, uint64_t delay_us);
+/* At once, and in a turn of its own behind what has arrived before. False: it is not looked at in this turn. */
+bool sim_network_deliver(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
 void sim_network_heal(struct sim *sim);				     /* all links */
 void sim_network_replay(struct sim *sim, struct sim_random *random); /* frames of long ago */
 void sim_network_member_starts(struct sim *sim, unsigned member);
@@ -236,10 +250,13 @@ void sim_member_start(struct sim *sim, unsigned member);
 void sim_member_crash(struct sim *sim, unsigned member, enum sim_crash how);
 void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then invariants */
 void sim_member_transfer(struct sim *sim, unsigned member, uint64_t target);
-void sim_member_change(struct sim *sim, unsigned member, const struct replicator_change *change);
+int sim_member_change(struct sim *sim, unsigned member, const struct replicator_change *change);
+int sim_member_bootstrap(struct sim *sim, unsigned member);
 void sim_member_snapshot(struct sim *sim, unsigned member);
 void sim_member_pause(struct sim *sim, unsigned member, bool within_turn);
 void sim_member_resume(struct sim *sim, unsigned member);
+void sim_members_check_calm(const struct sim *sim); /* nobody has a wrong state and goes on */
+bool sim_member_listens(const struct sim *sim, unsigned member);
 bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member);
 
@@ -269,6 +286,14 @@ struct sim_answer {
 void sim_member_write(struct sim *sim, unsigned member, uint64_t first_ticket,
 		      const struct replicator_command *commands, uint32_t n);
 void sim_member_read(struct sim *sim, unsigned member, uint64_t ticket);
+
+/* The same from a client, in a frame that may be damaged on its way: protocol.c. Whoever does not listen is not asked. */
+void sim_protocol_write(struct sim *sim, unsigned member, uint64_t first_ticket,
+			const struct replicator_command *commands, uint32_t n);
+void sim_protocol_get(struct sim *sim, unsigned member, uint64_t ticket);
+/* A member's answer. value: of a read that found something; NULL otherwise. */
+void sim_protocol_answer(struct sim *sim, const struct sim_answer *answer, const struct kv_value *value);
+void sim_protocol_answered(struct sim *sim, const struct sim_event *event); /* SIM_ANSWER */
 
 /* A ticket says who waits: client, key of a read, and a number that the client chose. Never 0. */
 static inline uint64_t sim_ticket_write(unsigned client, uint64_t number)
@@ -324,6 +349,23 @@ void sim_client_burst(struct sim *sim, unsigned member, unsigned commands, uint3
 void sim_stale_new(struct sim *sim);
 void sim_stale_free(struct sim *sim);
 void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
+
+/* Operators: operator.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
+void sim_operator_new(struct sim *sim);
+void sim_operator_free(struct sim *sim);
+int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed);	 /* at what it says of itself */
+int sim_operator_begin(struct sim *sim, unsigned member, uint64_t seed); /* a dump or a backup, unless one is under way */
+int sim_operator_check(struct sim *sim, unsigned member);		 /* its directory, between stop and start */
+void sim_operator_step(struct sim *sim, uint64_t errand);
+int sim_operator_mistake(struct sim *sim, unsigned member, uint64_t seed); /* asks for a change that makes no sense */
+int sim_operator_bootstrap(struct sim *sim, unsigned member);
+void sim_operator_transfer(struct sim *sim, unsigned member, uint64_t target, uint64_t seed);
+struct kv_change;
+/* What the member says to it: 0, or an enum replicator_result. */
+int sim_operator_change(struct sim *sim, unsigned member, const struct kv_change *change, uint64_t seed);
+
+/* A frame that no correct member sends: forge.c. */
+int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed);
 
 /* Trials: trial.c. In a share of the runs one fault stays for a while after all others have ended. */
 #define SIM_TRIAL_STEPS 4u

@@ -1,0 +1,249 @@
+/*
+ * Whole frames, with a good checksum, that no correct member ever sends: of another cluster, from nobody, with numbers that cannot
+ * be, or that contradict what is committed. They come from a program with a bug. A member refuses each, counts it, and nothing
+ * that it holds has changed: that is up to the other checks.
+ */
+#include "sim.h"
+
+#include "daemon/assert.h"
+#include "daemon/raft/config_codec.h"
+#include "daemon/transport/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TOO_BIG (UINT64_MAX / 2) /* for a term or an index */
+#define GARBLED_MAX 64u
+
+/* Whom it goes to, and what is known of it. */
+struct forger {
+	struct sim *sim;
+	struct sim_random random;
+	unsigned to;
+	struct raft_status status;
+	struct raft_entry entries[2];
+	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
+	bool may_be_ignored; /* where it does not matter, it is not looked at */
+};
+
+/* The envelope. Each of these returns what is wrong with the frame. */
+static const char *wrong_address(struct forger *forger, struct wire_message *message)
+{
+	message->type = WIRE_TIMEOUT_NOW;
+	switch (sim_random_below(&forger->random, 5)) {
+	case 0:
+		message->cluster++;
+		return "another cluster";
+	case 1:
+		message->to++;
+		return "another receiver";
+	case 2:
+		message->from = message->to;
+		return "from the receiver itself";
+	case 3:
+		message->from = 0;
+		return "from nobody";
+	default:
+		message->term = TOO_BIG;
+		return "a term that cannot be";
+	}
+}
+
+static const char *wrong_vote_request(struct forger *forger, struct wire_message *message)
+{
+	message->type = WIRE_VOTE_REQUEST;
+	message->term = forger->status.hard_state.term + 1000;
+	message->vote_request.last_index = message->vote_request.last_term = 1;
+	message->vote_request.pre_vote = sim_random_below(&forger->random, 2) == 0;
+	switch (sim_random_below(&forger->random, 4)) {
+	case 0:
+		message->term = 0;
+		return "a vote in term 0";
+	case 1:
+		message->vote_request.last_index = TOO_BIG;
+		return "a candidate with an impossible log";
+	case 2:
+		message->vote_request.last_index = 0;
+		return "a candidate with a term and no log";
+	default:
+		message->vote_request.last_term = message->term;
+		return "a candidate with an entry of the term it wants to win";
+	}
+}
+
+static const char *wrong_append(struct forger *forger, struct wire_message *message)
+{
+	message->append.entries = forger->entries;
+	message->append.prev_index = forger->status.last_index + 1;
+	message->append.prev_term = message->term;
+	forger->entries[0] = (struct raft_entry){.term = message->term, .type = RAFT_ENTRY_NOOP};
+	forger->entries[1] = forger->entries[0];
+	switch (sim_random_below(&forger->random, 5)) {
+	case 0:
+		message->term = message->append.prev_term = 0;
+		return "an append in term 0";
+	case 1:
+		message->append.prev_index = TOO_BIG;
+		return "an append to an impossible place";
+	case 2:
+		message->append.prev_index = 0;
+		return "an append to the beginning, after an entry";
+	case 3:
+		message->append.n_entries = 2;
+		forger->entries[0].term++;
+		return "entries whose terms go down";
+	default:
+		message->append.n_entries = 1;
+		forger->entries[0].term++;
+		return "an entry of a later term";
+	}
+}
+
+/* It cannot come from a leader: that has every committed entry. */
+static const char *wrong_leader(struct forger *forger, struct wire_message *message)
+{
+	uint64_t base = forger->status.base_index, commit = forger->status.commit;
+	message->append.entries = forger->entries;
+	if (commit <= base || commit < 2)
+		return NULL;
+	uint64_t at = base + 1 + sim_random_below(&forger->random, commit - base);
+	uint64_t before = raft_term_at(replica_core(forger->sim->members[forger->to].replica), at - 1);
+	message->append.prev_index = at - 1;
+	message->append.prev_term = before;
+	message->append.commit = commit;
+	if (at > 1 && sim_random_below(&forger->random, 2) == 0) {
+		message->append.prev_term = before + 1;
+		return "another term for a committed entry";
+	}
+	forger->entries[0] = (struct raft_entry){.term = message->term, .type = RAFT_ENTRY_NOOP};
+	message->append.n_entries = 1;
+	return "another entry instead of a committed one";
+}
+
+/* A configuration that is none, or too many steps at once, behind the end of the log. */
+static const char *wrong_config(struct forger *forger, struct wire_message *message)
+{
+	uint64_t index = 0;
+	const struct raft *core = replica_core(forger->sim->members[forger->to].replica);
+	const struct raft_config *known = raft_config_at(core, forger->status.last_index, &index);
+	if (known == NULL || known->n_members == 0 || forger->status.last_index == 0)
+		return NULL;
+	struct raft_config config = *known;
+	unsigned k = (unsigned)sim_random_below(&forger->random, config.n_members);
+	uint64_t how = sim_random_below(&forger->random, 3);
+	if (how == 0)
+		for (unsigned i = 0; i < config.n_members; i++)
+			config.members[i].role = i == k ? RAFT_MEMBER_VOTER : RAFT_MEMBER_LEARNER;
+	else if (how == 1)
+		config.members[k].incarnation ^= 1;
+	size_t size = raft_config_encode(&config, forger->bytes);
+	for (unsigned n = how < 2 ? 0 : 1 + (unsigned)sim_random_below(&forger->random, 2); n > 0; n--) {
+		size_t at = sim_random_below(&forger->random, size < GARBLED_MAX ? size : GARBLED_MAX);
+		forger->bytes[at] ^= (uint8_t)(1u << sim_random_below(&forger->random, 8));
+	}
+	if (how == 2 && sim_random_below(&forger->random, 4) == 0)
+		size = sim_random_below(&forger->random, size);
+	if (raft_config_level(forger->bytes, size) > known->level)
+		return NULL; /* of a newer version: then the member stops, and is right */
+	if (raft_config_decode(forger->bytes, (uint32_t)size, &config) == RAFT_CONFIG_OK &&
+	    raft_config_step_problem(known, &config) == NULL)
+		return NULL; /* it could be */
+	message->append.entries = forger->entries;
+	message->append.prev_index = forger->status.last_index;
+	message->append.prev_term = raft_term_at(core, forger->status.last_index);
+	forger->entries[0] = (struct raft_entry){
+		.term = message->term, .type = RAFT_ENTRY_CONFIG, .data = forger->bytes, .size = (uint32_t)size};
+	message->append.n_entries = 1;
+	return "a configuration that cannot follow";
+}
+
+static const char *wrong_append_reply(struct forger *forger, struct wire_message *message)
+{
+	message->type = WIRE_APPEND_REPLY;
+	message->term = forger->status.hard_state.term;
+	forger->may_be_ignored = true; /* of another directory than the configuration names, or by another role */
+	switch (sim_random_below(&forger->random, 4)) {
+	case 0:
+		message->append_reply.match = TOO_BIG;
+		return "an answer with an impossible match";
+	case 1:
+		message->append_reply.conflict_index = TOO_BIG;
+		return "an answer with an impossible conflict";
+	case 2:
+		message->append_reply.match = forger->status.last_index + 1000;
+		return "an answer about entries that the leader does not have";
+	default:
+		message->append_reply.round = TOO_BIG;
+		return "an answer to a round that never was";
+	}
+}
+
+/* Another leader in the same term. */
+static const char *second_leader(struct forger *forger, struct wire_message *message)
+{
+	const struct raft_status *status = &forger->status;
+	message->append.entries = forger->entries;
+	if (status->role != RAFT_LEADER && (status->leader == 0 || status->leader == message->from))
+		return NULL;
+	message->term = status->hard_state.term;
+	message->append.prev_index = message->append.prev_term = 0;
+	return "a second leader";
+}
+
+static const char *forge(struct forger *forger, struct wire_message *message)
+{
+	static const char *(*const forgeries[])(struct forger *, struct wire_message *) = {
+		wrong_address, wrong_vote_request, wrong_append, wrong_leader, wrong_config, wrong_append_reply, second_leader};
+	uint64_t n = sizeof forgeries / sizeof *forgeries;
+	message->type = WIRE_APPEND;
+	message->term = forger->status.hard_state.term + 1 + sim_random_below(&forger->random, 1000);
+	return forgeries[sim_random_below(&forger->random, n)](forger, message);
+}
+
+/* What the frames say that the member takes in this turn, or not, this one among them. */
+static uint64_t bad_frames(const struct sim *sim, unsigned member)
+{
+	struct replicator_status status;
+	replica_get_status(sim->members[member].replica, &status);
+	return status.bad_frames;
+}
+
+/* A member whose disk is full takes nothing, and one whose log has outgrown its share no entries: they do not look at what they do
+ * not take. */
+static bool looks(const struct sim *sim, unsigned member)
+{
+	const struct storage *storage = replica_storage(sim->members[member].replica);
+	struct storage_stats stats;
+	storage_get_stats(storage, &stats);
+	return storage_takes(storage, 1, WIRE_FRAME_SIZE_MAX, false) &&
+	       stats.log_bytes_since_snapshot + stats.queued_bytes < 2 * sim->plan.snapshot_log_bytes;
+}
+
+int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed)
+{
+	struct forger forger = {.sim = sim, .random = {seed}, .to = to};
+	const struct sim_member *member = &sim->members[to];
+	if (from == to || !sim_member_listens(sim, to))
+		return 0;
+	raft_get_status(replica_core(member->replica), &forger.status);
+	struct wire_message message = {.cluster = SIM_CLUSTER,
+				       .from = from + 1,
+				       .from_incarnation = sim->members[from].incarnation,
+				       .to = to + 1};
+	const char *what = forge(&forger, &message);
+	if (what == NULL)
+		return 0;
+	size_t size = wire_encoded_size(&message);
+	uint8_t *frame = malloc(size);
+	raft_assert(size > 0 && frame != NULL);
+	wire_encode(&message, frame);
+	sim_note(sim, "%u gets a frame that nobody sends: %s", to + 1, what);
+	uint64_t before = bad_frames(sim, to);
+	unsigned life = member->life;
+	bool looked = looks(sim, to);
+	bool taken = sim_network_deliver(sim, from, to, frame, size);
+	free(frame);
+	if (taken && looked && !forger.may_be_ignored && member->up && member->life == life && bad_frames(sim, to) == before)
+		sim_fail(sim, "member %u does not refuse %s", to + 1, what);
+	return 1;
+}

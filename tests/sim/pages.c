@@ -1,0 +1,274 @@
+/*
+ * What a member answers to operators: its status, the membership, pages of its log and of its state, pieces of a backup. What
+ * daemon/pages.c and daemon/admin.c do in raftd, with smaller pages, so that small states have several.
+ *
+ * Must not know whether the answers are right: operator.c looks at them.
+ */
+#include "operator.h"
+
+#include "daemon/assert.h"
+#include "kv/admin.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_ENTRIES_MAX 64u
+
+/* The request that is being answered, and the frame that takes the answer. */
+struct question {
+	struct sim_member *member;
+	const struct kv_frame_item *item;
+	struct kv_frame *reply;
+};
+
+static void answer_plain(const struct question *question, enum kv_answer answer)
+{
+	const struct kv_answer_body body = {.answer = (uint8_t)answer};
+	uint8_t *bytes = kv_frame_add(question->reply, question->item->id, 0, KV_REPLY_BODY_SIZE(0));
+	raft_assert(bytes != NULL);
+	kv_reply_encode(bytes, &body);
+}
+
+/* The place for the answer's data. */
+static uint8_t *answer_data(const struct question *question, size_t size)
+{
+	const struct kv_answer_body body = {.answer = KV_ANSWER_OK};
+	uint8_t *bytes = kv_frame_add(question->reply, question->item->id, 0, KV_REPLY_BODY_SIZE(size));
+	raft_assert(bytes != NULL);
+	kv_reply_encode(bytes, &body);
+	return bytes + KV_REPLY_HEADER_SIZE;
+}
+
+static void answer_status(const struct question *question)
+{
+	struct replicator_status status;
+	struct kv_stats store;
+	replica_get_status(question->member->replica, &status);
+	kv_store_stats(question->member->store, &store);
+	const struct kv_member_status answer = {.id = status.id,
+						.incarnation = status.incarnation,
+						.role = status.role,
+						.leader = status.leader,
+						.term = status.term,
+						.commit = status.commit,
+						.applied = status.applied,
+						.last = status.last_index,
+						.durable = status.durable_index,
+						.first = status.first_index,
+						.state_hash = kv_store_hash(question->member->store),
+						.keys = store.keys,
+						.sessions = store.sessions};
+	kv_status_encode(answer_data(question, KV_STATUS_SIZE), &answer);
+}
+
+static void answer_members(const struct question *question)
+{
+	struct replicator_membership from;
+	struct kv_membership to = {0};
+	replica_get_membership(question->member->replica, &from);
+	to.index = from.index;
+	to.committed = from.committed;
+	to.count = from.n_members;
+	for (unsigned k = 0; k < from.n_members; k++) {
+		to.members[k].id = from.members[k].id;
+		to.members[k].role = (uint8_t)from.members[k].role;
+		to.members[k].incarnation = from.members[k].incarnation;
+		memcpy(to.members[k].peer, from.members[k].peer, sizeof to.members[k].peer);
+		memcpy(to.members[k].client, from.members[k].client, sizeof to.members[k].client);
+	}
+	kv_membership_encode(answer_data(question, kv_membership_size(&to)), &to);
+}
+
+/* A stale read, from what the member has applied. */
+static void answer_get(const struct question *question)
+{
+	uint8_t flags;
+	const uint8_t *key;
+	size_t key_size;
+	struct kv_value value;
+	if (!kv_get_decode(question->item->body, question->item->size, &flags, &key, &key_size) || flags != KV_GET_STALE) {
+		answer_plain(question, KV_ANSWER_BAD_REQUEST);
+		return;
+	}
+	if (!kv_store_get(question->member->store, key, key_size, &value)) {
+		answer_plain(question, KV_ANSWER_NOT_FOUND);
+		return;
+	}
+	const struct kv_answer_body body = {
+		.answer = KV_ANSWER_OK, .number = value.revision, .data = value.data, .size = value.size};
+	uint8_t *bytes = kv_frame_add(question->reply, question->item->id, 0, KV_REPLY_BODY_SIZE(value.size));
+	raft_assert(bytes != NULL);
+	kv_reply_encode(bytes, &body);
+}
+
+/* The log --------------------------------------------------------------------------------------------- */
+
+static void answer_log(const struct question *question)
+{
+	struct raft_entry entries[LOG_ENTRIES_MAX];
+	struct replicator_status status;
+	uint64_t first;
+	uint32_t most, n = 0;
+	if (!kv_log_decode(question->item->body, question->item->size, &first, &most)) {
+		answer_plain(question, KV_ANSWER_BAD_REQUEST);
+		return;
+	}
+	replica_get_status(question->member->replica, &status);
+	if (first < status.first_index)
+		first = status.first_index;
+	if (most > LOG_ENTRIES_MAX)
+		most = LOG_ENTRIES_MAX;
+	if (replica_read_log(question->member->replica, first, entries, most, SIM_PAGE_BYTES, &n) != 0) {
+		answer_plain(question, KV_ANSWER_BUSY); /* its disk fails */
+		return;
+	}
+	size_t size = KV_LOG_PAGE_HEADER_SIZE;
+	for (uint32_t k = 0; k < n; k++)
+		size += KV_LOG_ITEM_SIZE(entries[k].size);
+	const struct kv_log_page page = {
+		.last = status.last_index, .commit = status.commit, .first = first, .count = n};
+	uint8_t *data = answer_data(question, size);
+	kv_log_page_encode(data, &page);
+	data += KV_LOG_PAGE_HEADER_SIZE;
+	for (uint32_t k = 0; k < n; k++) {
+		const struct kv_log_item item = {.index = first + k,
+						 .term = entries[k].term,
+						 .time_ms = entries[k].time_ms,
+						 .type = entries[k].type,
+						 .data = entries[k].data,
+						 .size = entries[k].size};
+		kv_log_item_encode(data, &item);
+		data += KV_LOG_ITEM_SIZE(item.size);
+	}
+}
+
+/* The state, which a pin keeps from page to page ------------------------------------------------------- */
+
+static const struct kv_snapshot *pin(const struct question *question, uint64_t applied)
+{
+	struct sim_member *member = question->member;
+	if (applied == 0)
+		return kv_pins_take(&member->pins, member->store);
+	const struct kv_snapshot *snapshot = kv_pins_find(&member->pins, member->store, applied);
+	if (snapshot == NULL)
+		answer_plain(question, KV_ANSWER_NOT_FOUND);
+	return snapshot;
+}
+
+struct dump {
+	uint32_t count, left;
+	size_t size;
+	bool more;
+	uint8_t *cursor;
+};
+
+static bool dump_measure(void *arg, const struct kv_item *item)
+{
+	struct dump *dump = arg;
+	size_t size = KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
+	dump->more = dump->count > 0 && dump->size + size > SIM_PAGE_BYTES;
+	if (dump->more)
+		return false;
+	dump->size += size;
+	dump->count++;
+	return true;
+}
+
+static bool dump_write(void *arg, const struct kv_item *item)
+{
+	struct dump *dump = arg;
+	if (dump->left == 0)
+		return false;
+	kv_dump_item_encode(dump->cursor, item);
+	dump->cursor += KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
+	dump->left--;
+	return true;
+}
+
+static void answer_dump(const struct question *question)
+{
+	struct kv_dump_request request;
+	if (!kv_dump_decode(question->item->body, question->item->size, &request)) {
+		answer_plain(question, KV_ANSWER_BAD_REQUEST);
+		return;
+	}
+	const struct kv_snapshot *snapshot = pin(question, request.applied);
+	if (snapshot == NULL)
+		return;
+	bool after = (request.flags & KV_DUMP_AFTER) != 0;
+	struct dump dump = {.size = KV_DUMP_PAGE_HEADER_SIZE};
+	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_measure, &dump);
+	const struct kv_dump_page page = {.applied = kv_snapshot_applied(snapshot),
+					  .hash = kv_snapshot_hash(snapshot),
+					  .more = dump.more,
+					  .count = dump.count};
+	uint8_t *data = answer_data(question, dump.size);
+	kv_dump_page_encode(data, &page);
+	dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
+	dump.left = dump.count;
+	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_write, &dump);
+	raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+}
+
+static void answer_backup(const struct question *question)
+{
+	struct kv_backup_request request;
+	uint8_t bytes[KV_BACKUP_DATA_HEADER_SIZE + SIM_PAGE_BYTES];
+	size_t size = 0;
+	if (!kv_backup_decode(question->item->body, question->item->size, &request) ||
+	    (request.pin == 0 && request.offset != 0) || request.size == 0) {
+		answer_plain(question, KV_ANSWER_BAD_REQUEST);
+		return;
+	}
+	const struct kv_snapshot *snapshot = pin(question, request.pin);
+	if (snapshot == NULL)
+		return;
+	uint64_t applied = kv_snapshot_applied(snapshot);
+	size_t capacity = request.size < SIM_PAGE_BYTES ? request.size : SIM_PAGE_BYTES;
+	int r = kv_pins_read(&question->member->pins, question->member->store, applied, request.offset,
+			     bytes + KV_BACKUP_DATA_HEADER_SIZE, capacity, &size);
+	if (r != KV_PINS_OK) {
+		answer_plain(question, r == KV_PINS_GONE ? KV_ANSWER_NOT_FOUND : KV_ANSWER_BUSY);
+		return;
+	}
+	uint64_t total = htole64(kv_snapshot_stream_size(snapshot));
+	memcpy(bytes, &total, sizeof total);
+	const struct kv_answer_body body = {.answer = KV_ANSWER_OK,
+					    .number = applied,
+					    .data = bytes,
+					    .size = (uint32_t)(KV_BACKUP_DATA_HEADER_SIZE + size)};
+	uint8_t *reply = kv_frame_add(question->reply, question->item->id, 0, KV_REPLY_BODY_SIZE(body.size));
+	raft_assert(reply != NULL);
+	kv_reply_encode(reply, &body);
+}
+
+/* Everything ------------------------------------------------------------------------------------------ */
+
+void sim_pages_answer(struct sim *sim, unsigned member, const struct kv_frame_item *item, struct kv_frame *reply)
+{
+	const struct question question = {.member = &sim->members[member], .item = item, .reply = reply};
+	switch (item->type) {
+	case KV_REQUEST_STATUS:
+		answer_status(&question);
+		return;
+	case KV_REQUEST_MEMBERS:
+		answer_members(&question);
+		return;
+	case KV_REQUEST_GET:
+		answer_get(&question);
+		return;
+	case KV_REQUEST_LOG:
+		answer_log(&question);
+		return;
+	case KV_REQUEST_DUMP:
+		answer_dump(&question);
+		return;
+	case KV_REQUEST_BACKUP:
+		answer_backup(&question);
+		return;
+	default:
+		break; /* not asked in this way */
+	}
+	abort();
+}
