@@ -16,26 +16,17 @@ import sys
 FOLDERS = ["daemon/raft", "daemon/storage", "daemon/replicator", "kv"]
 EXCLUDED = {
     "daemon/storage/disk_posix.c": "drives a real disk; the simulator brings its own (tests/unit covers it)",
+    "daemon/storage/disk_posix_jobs.c": "the same: what its threads do (tests/unit)",
     "daemon/replicator/replicator.c": "opens real sockets and files around a replica (tests/e2e)",
-    "kv/frame.c": "the client protocol, which ends in raftd and the bridge (tests/unit, tests/fuzz)",
-    "kv/page.c": "the client protocol (tests/unit, tests/fuzz)",
-    "kv/request.c": "the client protocol (tests/unit, tests/fuzz)",
 }
 # Why the simulator does not reach a line: (reason, file or folder, functions, what the line looks like).
 REASONS = [
     ("memory never runs out", "", "", r"ENOMEM|out_of_memory|retry_memory_us =|no memory"),
     ("memory never runs out", "", r"raft_new|chunk_new|kv_store_snapshot", r"return NULL"),
-    ("snapshots and compaction come with issue 4", "daemon/", r"raft_compact|raft_log_compact|storage_compact", ""),
-    ("snapshots and compaction come with issue 4", "daemon/storage", r"log_index_forget|segments_retire|tend_retired", ""),
-    ("snapshots and compaction come with issue 4", "kv/store.c", r"kv_store_snapshot|kv_snapshot_\w+", ""),
-    ("snapshots and compaction come with issue 4", "kv/", r"kv_node_own|take_reference|kv_\w+_ref|kv_path_next|kv_path_settle", ""),
-    ("snapshots and compaction come with issue 4", "daemon/", "", "base_index|base_term|COMPACTED"),
     ("names for people", "", r"\w+_name", r"return|case|default|switch|const char"),
     ("raftctl reads a stopped member's log", "daemon/storage", "", "read_only|EROFS"),
-    ("raftctl and status", "daemon/replicator", r"replica_read_log|replica_get_status|replica_peer_status", ""),
     ("only a real disk has a descriptor", "daemon/storage", "storage_fd", ""),
     ("files of a newer version", "daemon/storage", "", "NEWER|newer version|E_VERSION"),
-    ("a learner, and a member outside the configuration, come with issue 4", "daemon/raft", "", "LEARNER"),
     ("a valid frame that no correct member sends: tests/unit, tests/e2e", "daemon/raft/check.c", "", r"return (false|true)|INVALID"),
     ("a directory of another cluster or member: tests/unit", "daemon/", "check_owner|result_from_storage", ""),
     ("a record that verifies and says nonsense: tests/unit", "daemon/storage/format.c", "", "return (0|false|FORMAT_BAD)"),
