@@ -28,6 +28,8 @@ enum family {
 	LEADER_CHANGES,
 	BEATS,
 	TRANSFERRING,
+	FEATURE_LEVEL,
+	FEATURE_LEVEL_KNOWN,
 	MEMBERS,
 	VOTERS,
 	FIRST_INDEX,
@@ -72,6 +74,8 @@ enum family {
 	SNAPSHOT_RECEIVING,
 	PROPOSALS,
 	APPENDED_ENTRIES,
+	LEASED_READS,
+	LEASE,
 	READS,
 	CLIENT_FRAMES,
 	CLIENT_BYTES,
@@ -104,6 +108,10 @@ static const struct metrics_family families[N_FAMILIES] = {
 		   "Beats of this member as leader: each heartbeat's time one, while it leads."},
 	[TRANSFERRING] = {"raftkv_leader_transferring", METRICS_GAUGE,
 			  "1 while this leader hands over to another member."},
+	[FEATURE_LEVEL] = {"raftkv_feature_level", METRICS_GAUGE,
+			   "The feature level of the cluster: what all of its members know."},
+	[FEATURE_LEVEL_KNOWN] = {"raftkv_feature_level_known", METRICS_GAUGE,
+				 "The newest feature level that this member knows."},
 	[MEMBERS] = {"raftkv_members", METRICS_GAUGE, "Members of the cluster, learners included."},
 	[VOTERS] = {"raftkv_voters", METRICS_GAUGE, "Members that vote."},
 	[FIRST_INDEX] = {"raftkv_first_index", METRICS_GAUGE, "The first entry that the log still has."},
@@ -174,6 +182,10 @@ static const struct metrics_family families[N_FAMILIES] = {
 		       "Commands proposed by clients to this member, by what became of them."},
 	[APPENDED_ENTRIES] = {"raftkv_appended_entries_total", METRICS_COUNTER,
 			      "Entries appended by this member as leader."},
+	[LEASED_READS] = {"raftkv_leased_reads_total", METRICS_COUNTER,
+			  "Reads confirmed by a lease without a round, counted in batches as clients sent them."},
+	[LEASE] = {"raftkv_lease_remaining_seconds", METRICS_GAUGE,
+		   "On the leader: how long its lease lasts at least, 0 for none."},
 	[READS] = {"raftkv_reads_total", METRICS_COUNTER,
 		   "Reads by what became of them; stale ones are answered without a round."},
 	[CLIENT_FRAMES] = {"raftkv_client_frames_total", METRICS_COUNTER,
@@ -254,6 +266,8 @@ static void render_consensus(const struct view *view)
 	single(view, LEADER_CHANGES, view->more.leader_changes);
 	single(view, BEATS, view->more.beat);
 	single(view, TRANSFERRING, view->more.transferring);
+	single(view, FEATURE_LEVEL, status->level);
+	single(view, FEATURE_LEVEL_KNOWN, status->level_max);
 	single(view, MEMBERS, server_count_members(view->server));
 	single(view, VOTERS, view->more.n_voters);
 	single(view, FIRST_INDEX, status->first_index);
@@ -424,6 +438,8 @@ static void render_requests(const struct view *view)
 		if (outcomes[k].answer != KV_ANSWER_LOST)
 			labelled(view, "outcome", outcomes[k].name, counters->proposals[outcomes[k].answer]);
 	single(view, APPENDED_ENTRIES, view->status->proposals);
+	single(view, LEASED_READS, view->status->leased_reads);
+	seconds(view, LEASE, view->status->lease_us);
 	begin(view, READS);
 	labelled(view, "outcome", "answered", server->reads_answered);
 	labelled(view, "outcome", "answered_stale", counters->stale_reads);

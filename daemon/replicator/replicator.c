@@ -463,13 +463,13 @@ void replicator_get_status(const struct replicator *replicator, struct replicato
 unsigned replicator_get_beats(const struct replicator *replicator, uint64_t after, struct replicator_beat *ret_beats,
 			      unsigned max)
 {
-	return replica_get_beats(replicator->replica, clock_us(CLOCK_MONOTONIC), after, ret_beats, max);
+	return replica_get_beats(replicator->replica, clock_us(CLOCK_BOOTTIME), after, ret_beats, max);
 }
 
 void replicator_get_metrics(const struct replicator *replicator, struct replicator_metrics *ret_metrics, size_t size)
 {
 	struct replicator_metrics metrics;
-	replica_get_metrics(replicator->replica, clock_us(CLOCK_MONOTONIC), &metrics);
+	replica_get_metrics(replicator->replica, clock_us(CLOCK_BOOTTIME), &metrics);
 	copy_known(ret_metrics, size, &metrics, sizeof metrics);
 }
 
