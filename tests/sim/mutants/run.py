@@ -225,27 +225,36 @@ def hunt(mutant, directory, options):
 # Telling -----------------------------------------------------------------------------------------------
 
 
+def measured(mutant, results):
+    """What was found out about the mutant as it is written now, or None."""
+    result = results.get(mutant.name)
+    return result if result is not None and result["digest"] == mutant.digest() else None
+
+
 def table(mutants, results):
     harmless = [f"- `{mutant.name}`: {mutant.breaks} {mutant.harmless}" for mutant in mutants if mutant.harmless]
     mutants = [mutant for mutant in mutants if not mutant.harmless]
     rows = ["| mutant | what it breaks | seed | seeds | simulated | core | found as |", "|---|---|---|---|---|---|---|"]
     for mutant in mutants:
-        result = results[mutant.name]
+        result = measured(mutant, results)
+        if result is None:
+            rows.append(f"| `{mutant.name}` | {mutant.breaks} | – | – | – | – | not measured as it stands |")
+            continue
         found = result["failure"].replace("|", "\\|") if result["killed"] else "**survived**"
         rows.append(
             f"| `{mutant.name}` | {mutant.breaks} | {result.get('seed', '–')} | {result['seeds']} |"
             f" {result['hours']:.2f} h | {result['core_seconds']:.1f} s | {found} |"
         )
-    killed = sum(results[mutant.name]["killed"] for mutant in mutants)
+    known = [measured(mutant, results) for mutant in mutants]
+    killed = sum(result is not None and result["killed"] for result in known)
+    head = f"{len(mutants)} mutants, {killed} killed, {len(mutants) - killed - known.count(None)} survived"
+    head += f", {known.count(None)} not measured as they stand." if None in known else "."
     return "\n".join(
-        [f"{len(mutants)} mutants, {killed} killed.", "", *rows, "", "Changes that no run can show, and why:", "", *harmless]
+        [head, "", *rows, "", "Changes that no run can show, and why:", "", *harmless]
     )
 
 
 def write_table(mutants, results):
-    """Only when every mutant was measured as it stands."""
-    if any(results.get(m.name, {}).get("digest") != m.digest() for m in mutants if not m.harmless):
-        return
     text = README.read_text()
     before, begin, rest = text.partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
@@ -259,6 +268,7 @@ def parse_options():
     parser.add_argument("names", nargs="*", help="only these mutants")
     parser.add_argument("--list", action="store_true", help="print names and sentences")
     parser.add_argument("--check", action="store_true", help="only: do all mutants apply and compile?")
+    parser.add_argument("--table", action="store_true", help="only: write the table from what was measured before")
     parser.add_argument("--survivors", action="store_true", help="only those that survived the last time, or are new")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time, one core each")
     parser.add_argument("--max-seconds", type=float, default=300, help="core seconds for one mutant")
@@ -289,6 +299,9 @@ def main():
     options.build.mkdir(parents=True, exist_ok=True)
     record = options.build / "results.json"
     results = json.loads(record.read_text()) if record.exists() else {}
+    if options.table:
+        write_table(mutants, results)
+        return 0
     if options.survivors:
         wanted = [m for m in wanted if results.get(m.name, {}).get("digest") != m.digest() or not results[m.name]["killed"]]
     began = time.time()
