@@ -340,6 +340,7 @@ def rpm_files(package):
     for line in run("rpm", "-qp", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES} %{FILEUSERNAME}\n]", package).stdout.splitlines():
         mode, path, owner = line.split()
         assert owner == "root", line
+        path = re.sub(r"(/man[0-9]/.*)[.]gz$", r"\1", path)  # compressed or not, as the distribution likes
         lines.append(f"{mode} {path.removeprefix('/')}")
     return lines
 
