@@ -84,8 +84,13 @@ static int take_unit(struct restart *restart, char *line)
 
 static int find_units(struct restart *restart)
 {
-	static const char *const list[] = {"list-units",  "--type=service", "--plain",
-					   "--no-legend", "--no-pager",	    UNIT_PREFIX "*" UNIT_SUFFIX,
+	static const char *const list[] = {"list-units",
+					   "--type=service",
+					   "--plain",
+					   "--full",
+					   "--no-legend",
+					   "--no-pager",
+					   UNIT_PREFIX "*" UNIT_SUFFIX,
 					   NULL};
 	static char listing[LISTING_SIZE];
 	char *rest = NULL;
