@@ -11,7 +11,8 @@
  *   the leader  counts from when the round began that the answer belongs to, never from when the answer came.
  *   clocks      each member answers for its own: the voter divides what it promises by 1 + drift, the leader multiplies it
  *               by 1 - drift. So members may be configured differently: what counts is what each one has promised, and one
- *               that promises nothing (another read_mode, an older release) gives no lease.
+ *               that promises nothing (another read_mode, an older release) gives no lease; nor does one that could still
+ *               be replaced by an older release, which would not remember what it promised.
  *
  * The one way around a promise is the candidate that the leader itself told to campaign (transfer.c): a leader that has
  * said TIMEOUT_NOW has no lease any more in its term, however that ends, for the message may arrive late.
@@ -105,6 +106,15 @@ uint64_t raft_lease_deadline(const struct raft *core)
 	return core->lease.began_us[core->reads.round % RAFT_ROUNDS_KEPT] + core->options.heartbeat_us;
 }
 
+/* An older program knows nothing of promises, and a voter may go back to it. Not any more once its own disk holds a configuration
+ * of the level that brought them. */
+static bool will_remember(const struct raft *core, const struct raft_message *message)
+{
+	const struct raft_config_record *latest = raft_configs_latest(&core->configs);
+
+	return latest && latest->config.level >= RAFT_LEVEL_LEASES && message->append_reply.match >= latest->index;
+}
+
 void raft_lease_on_reply(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
 	uint64_t promise_us = message->append_reply.promise_us;
@@ -113,7 +123,8 @@ void raft_lease_on_reply(struct raft *core, struct raft_peer *peer, const struct
 
 	raft_assert(core->role == RAFT_LEADER && message->term == core->hard.term);
 	raft_assert(round <= core->reads.round);
-	if (message->append_reply.rejected || promise_us == 0 || core->reads.round - round >= RAFT_ROUNDS_KEPT)
+	if (message->append_reply.rejected || promise_us == 0 || core->reads.round - round >= RAFT_ROUNDS_KEPT ||
+	    !will_remember(core, message))
 		return;
 	if (promise_us > core->options.election_timeout_min_us)
 		promise_us = core->options.election_timeout_min_us;

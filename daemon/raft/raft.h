@@ -97,6 +97,7 @@ struct raft_options {
 	uint32_t clock_drift_ppm; /* this member's clock runs faster or slower by at most so much */
 };
 #define RAFT_CLOCK_DRIFT_PPM_MAX 500000u
+#define RAFT_LEVEL_LEASES 2u /* the first feature level whose programs keep promises over a restart */
 
 /* What recovery found.  The log begins after base_index, whose term is base_term (both 0 for a new log). */
 struct raft_recovered {

@@ -499,8 +499,8 @@ static void choose_read_mode(struct sim *sim, unsigned number, struct raft_optio
 {
 	struct sim_member *member = &sim->members[number];
 	uint64_t share = 100;
-	if (sim->plan.lease_drift_ppm == 0)
-		return;
+	if (sim->plan.lease_drift_ppm == 0 || sim_level_of_program(sim, number) < RAFT_LEVEL_LEASES)
+		return; /* a program without leases looks at no promise of an earlier one, either */
 	if (sim->plan.lease_mixed != 0)
 		share = sim_random_below(&sim->random_member, 4) * 25 + 25;
 	options->clock_drift_ppm = (uint32_t)sim->plan.lease_drift_ppm;
@@ -576,6 +576,7 @@ void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 	if (member->wrong_state)
 		sim->wrong_until_us = sim->now_us + WRONG_HASH_US;
 	release(member);
+	member->older_level = 0; /* it was for this life */
 	sim_snapshots_release(sim, number);
 	if (how == SIM_POWER_CUT)
 		sim_clock_reset(sim, number);

@@ -793,6 +793,7 @@ static void calm_member(struct sim *sim, unsigned number)
 void sim_faults_calm(struct sim *sim)
 {
 	sim_network_heal(sim);
+	sim_levels_calm(sim);
 	for (unsigned k = 0; k < sim_members(sim); k++)
 		calm_member(sim, k);
 }

@@ -47,17 +47,24 @@ static const struct sim_config *durable_config(const struct sim *sim, unsigned n
 	return sim_config_of(sim->checks, sim_log_last(sim->checks, &shadow->log));
 }
 
-/* An older program is started on what a newer one left: only where the platter says for sure that it must not. */
+static unsigned durable_level(const struct sim *sim, unsigned number)
+{
+	const struct sim_config *config = durable_config(sim, number);
+	return config != NULL ? config->config.level : RAFT_LEVEL_MIN;
+}
+
+/* An older program is started on what a newer one left, for one life: where the platter says for sure that it must not, and where
+ * nothing newer has been written yet, so that nothing keeps it from starting. */
 int sim_fault_downgrade(struct sim *sim, unsigned number, uint64_t down_us)
 {
 	struct sim_member *member = &sim->members[number];
-	const struct sim_config *config = durable_config(sim, number);
-	if (!member->up || member->expendable || config == NULL || config->config.level <= RAFT_LEVEL_MIN ||
-	    sim->checks->members[number].retired)
+	unsigned level = durable_level(sim, number);
+	unsigned older = level > RAFT_LEVEL_MIN ? level - 1 : RAFT_LEVEL_MIN;
+	if (!member->up || member->expendable || member->level == older || sim->checks->members[number].retired)
 		return 0;
-	member->older_level = config->config.level - 1;
-	sim_note(sim, "%u gets an older program, of level %u", number + 1, member->older_level);
+	sim_note(sim, "%u gets an older program, of level %u", number + 1, older);
 	sim_member_crash(sim, number, SIM_KILL);
+	member->older_level = older;
 	sim_fault_restart(sim, number, down_us);
 	return 1;
 }
@@ -67,10 +74,25 @@ void sim_level_started(struct sim *sim, unsigned number)
 	struct sim_member *member = &sim->members[number];
 	if (member->older_level == 0)
 		return;
-	if (!sim_platter_set_aside(member->disk_files)) /* what asked for more may be out of the way */
+	bool set_aside = sim_platter_set_aside(member->disk_files); /* what asked for more may be out of the way */
+	if (durable_level(sim, number) > member->older_level && !set_aside)
 		sim_fail(sim, "member %u starts with a program of level %u, and its platter asks for a newer one",
 			 number + 1, member->older_level);
-	member->older_level = 0; /* from its next life on */
+	if (set_aside)
+		member->older_level = 0;
+}
+
+/* In the calm nobody has an older program any more than the one that was installed last. */
+void sim_levels_calm(struct sim *sim)
+{
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		struct sim_member *member = &sim->members[k];
+		if (member->older_level > 0 && member->up) {
+			sim_member_crash(sim, k, SIM_KILL);
+			sim_fault_restart(sim, k, 0);
+		}
+		member->older_level = 0;
+	}
 }
 
 bool sim_level_refused(struct sim *sim, unsigned number)
@@ -121,7 +143,8 @@ void sim_level_seen(struct sim *sim, unsigned number, const struct raft_config *
 		sim_fail(sim, "member %u is at level %u and knows %u", number + 1, config->level,
 			 sim_level_of_program(sim, number));
 	if (index >= sim->committed.index && config->level < sim->committed.level)
-		sim_fail(sim, "member %u is at level %u as of entry %" PRIu64 ", the cluster was at %u by entry %" PRIu64,
+		sim_fail(sim,
+			 "member %u is at level %u as of entry %" PRIu64 ", the cluster was at %u by entry %" PRIu64,
 			 number + 1, config->level, index, sim->committed.level, sim->committed.index);
 }
 

@@ -265,6 +265,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 unsigned sim_level_at_first(const struct sim_plan *plan, unsigned member);
 unsigned sim_level_of_program(const struct sim *sim, unsigned member);
 void sim_level_started(struct sim *sim, unsigned member);
+void sim_levels_calm(struct sim *sim);
 bool sim_level_refused(struct sim *sim, unsigned member); /* it stops, or does not start: the right program is installed */
 void sim_level_noted(struct sim *sim, const struct raft_config *before, const struct raft_config *config,
 		     uint64_t index); /* a configuration came into being; before: NULL if it is the first */

@@ -87,7 +87,7 @@ void rc_init(struct rc_cluster *cluster, const struct rc_options *options)
 	cluster->delay_max_us = 500;
 	cluster->disk_min_us = 100;
 	cluster->disk_max_us = 300;
-	cluster->genesis.level = RAFT_LEVEL_MIN;
+	cluster->genesis.level = options->level > 0 ? options->level : RAFT_LEVEL_MAX;
 	for (uint64_t id = 1; id <= cluster->n_nodes; id++) {
 		struct rc_node *node = &cluster->nodes[id];
 		struct raft_config_member member = {.id = id, .incarnation = id * 1000, .role = RAFT_MEMBER_VOTER};

@@ -99,6 +99,7 @@ struct rc_options {
 	uint64_t seed;
 	uint32_t batch_bytes_max, window_bytes_max; /* 0: generous */
 	uint64_t uncommitted_bytes_max;
+	unsigned level;		  /* feature level of the first configuration; 0: the newest */
 	bool leases;		  /* all promise RC_TIMEOUT_MIN_US and read by lease … */
 	uint32_t clock_drift_ppm; /* … with clocks that may drift so much */
 };

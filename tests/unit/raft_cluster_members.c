@@ -51,7 +51,7 @@ int rc_bootstrap(struct rc_cluster *cluster, uint64_t id)
 	struct raft_config config;
 
 	memset(&config, 0, sizeof(config));
-	config.level = RAFT_LEVEL_MIN;
+	config.level = cluster->genesis.level;
 	for (uint64_t other = 1; other <= cluster->n_nodes; other++) {
 		struct raft_config_member member = {.id = other, .role = RAFT_MEMBER_JOINING};
 

@@ -101,6 +101,19 @@ static void test_a_read_under_a_lease_needs_no_message(void **state)
 	assert_int_equal(rc_count(&c, 0, 0, 0), 0);
 }
 
+/* A voter of level 1 may be restarted as a program that does not know what was promised. */
+static void test_before_level_2_promises_give_no_lease(void **state)
+{
+	struct rc_options options = {.n_nodes = 3, .seed = 29, .leases = true, .clock_drift_ppm = DRIFT_PPM, .level = 1};
+
+	(void)state;
+	rc_init(&c, &options);
+	rc_elect(&c, 1);
+	assert_int_equal(lease_of(1), 0);
+	rc_lose(&c, 0, 0, 0);
+	assert_false(read_at_once(1));
+}
+
 static void test_a_lease_counts_from_the_sending_of_what_was_answered(void **state)
 {
 	struct raft_message to_2, to_3, reply;
@@ -429,6 +442,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_a_read_under_a_lease_needs_no_message, end),
+		cmocka_unit_test_teardown(test_before_level_2_promises_give_no_lease, end),
 		cmocka_unit_test_teardown(test_a_lease_counts_from_the_sending_of_what_was_answered, end),
 		cmocka_unit_test_teardown(test_a_lease_ends_to_the_microsecond, end),
 		cmocka_unit_test_teardown(test_a_lease_needs_a_quorum, end),
