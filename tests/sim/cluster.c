@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define APPLY_PAUSE_US 3000u
+
 struct machine {
 	struct sim *sim;
 	unsigned member;
@@ -282,8 +284,10 @@ static void schedule_wake(struct sim *sim, unsigned number)
 	struct sim_member *member = &sim->members[number];
 	uint64_t now_us = sim_clock_us(sim, number);
 	uint64_t deadline = replica_deadline_us(member->replica);
-	if (deadline < now_us)
-		deadline = now_us;
+	/* One that applies a few entries at a time does other things in between. */
+	uint64_t soonest_us = now_us + (sim->plan.apply_entries > 0 ? APPLY_PAUSE_US : 0);
+	if (deadline < soonest_us)
+		deadline = soonest_us;
 	if (deadline == UINT64_MAX || (member->wake_us > now_us && member->wake_us <= deadline))
 		return;
 	member->wake_us = deadline;
