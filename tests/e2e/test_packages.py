@@ -194,11 +194,12 @@ def stops_or_restarts(calls):
 
 def test_debian_scripts(env):
     """Installing starts the socket only, upgrading restarts through raftctl alone, removing keeps data, purging deletes them."""
-    needs("dh", "unshare")
+    needs("unshare")
     with scratch(env) as directory:
         scripts = Scripts(directory)
-        source = ROOT / "packaging/debian"
-        script = {name: source / f"raft-kv.{name}" for name in ("preinst", "postinst", "prerm", "postrm")}
+        # As packed: debhelper writes a part of each.
+        run("dpkg-deb", "--control", next(pathlib.Path(built_debs().name).glob("raft-kv_*.deb")), directory / "control")
+        script = {name: directory / "control" / name for name in ("preinst", "postinst", "prerm", "postrm")}
         mark = "/run/raft-kv.install"
 
         status, calls, left, _ = scripts.run(script["preinst"], "install")
@@ -209,20 +210,24 @@ def test_debian_scripts(env):
         assert not any(call.startswith("raftctl") for call in calls), f"{calls}"
 
         status, calls, left, _ = scripts.run(script["preinst"], "upgrade", "0.2.0")
-        assert status == 0 and calls == [] and left == DATA
+        assert status == 0 and calls == [] and left == DATA, f"{calls} {left}"
+        status, calls, left, _ = scripts.run(script["prerm"], "upgrade", "9.0.0")
+        assert status == 0 and calls == [] and left == DATA, f"{calls} {left}"
+        status, calls, left, _ = scripts.run(script["postrm"], "upgrade", "9.0.0")
+        assert status == 0 and calls == [] and left == DATA, f"{calls} {left}"
         status, calls, left, _ = scripts.run(script["postinst"], "configure", "0.2.0")
-        assert status == 0 and left == DATA, f"{calls} {left}"
-        assert calls == ["systemctl --system daemon-reload", "raftctl restart --rolling --bridge"], f"{calls}"
+        assert status == 0 and left == DATA and stops_or_restarts(calls) == [], f"{calls} {left}"
+        assert calls[-2:] == ["systemctl --system daemon-reload", "raftctl restart --rolling --bridge"], f"{calls}"
         if os.path.exists("/usr/sbin/policy-rc.d"):
             scripts.policy = 101
-            assert scripts.run(script["postinst"], "configure", "0.2.0")[1] == ["systemctl --system daemon-reload"]
+            assert scripts.run(script["postinst"], "configure", "0.2.0")[1][-1] == "systemctl --system daemon-reload"
             scripts.policy = 104
         scripts.answers["raftctl"] = "exit 1"
         status, calls, left, said = scripts.run(script["postinst"], "configure", "0.2.0")
         assert status == 0 and "not all of what runs here was restarted" in said, f"{status} {said}"
 
         status, calls, left, _ = scripts.run(script["prerm"], "remove")
-        assert status == 0 and len(calls) == 1 and "raft@*.service" in calls[0] and left == DATA, f"{calls} {left}"
+        assert status == 0 and len(stops_or_restarts(calls)) == 1 and "raft@*.service" in calls[0] and left == DATA, f"{calls} {left}"
         status, calls, left, _ = scripts.run(script["postrm"], "remove")
         assert status == 0 and left == DATA and stops_or_restarts(calls) == [], f"{calls} {left}"
         status, calls, left, _ = scripts.run(script["postrm"], "purge")
