@@ -47,6 +47,8 @@ struct recovery {
 	uint64_t snapshot_index; /* of the newest good one */
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;
+	struct snapshot_verdict unread_verdict; /* of the newest one that the disk did not let us read, newer than all good ones */
+	const struct file *unread;
 	const struct file *bad; /* the segment that the log cannot be read beyond; NULL: it is not a segment's fault */
 
 	/* The newest configuration that could be read, for recovery_heal. */
@@ -84,6 +86,8 @@ int recovery_scan_segment(struct recovery *recovery, const struct file *file, bo
 int recovery_read_snapshots(struct recovery *recovery) __attribute__((warn_unused_result));
 /* … and judges afterwards whether they and the log make a whole. */
 int recovery_judge_snapshots(struct recovery *recovery) __attribute__((warn_unused_result));
+/* Refuses for the snapshot in recovery->unread. */
+int recovery_refuse_unread(struct recovery *recovery) __attribute__((warn_unused_result));
 
 /* recovery_heal.c */
 /* The directory is damaged, and recovery->message says where. Returns -EAGAIN when damage was set aside: begin again;

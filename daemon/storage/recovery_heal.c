@@ -6,6 +6,9 @@
  * directory is blank: its member is another one from then on, under another incarnation.  That is up to the
  * owner, who knows whether there are others to learn from.
  *
+ * Only what does not verify is set aside.  Where the disk reports an error instead, the start is refused: what cannot be read
+ * now may be good, and cover what is damaged, at the next start; and what is given up stays so.
+ *
  * Oldest first: wherever a crash interrupts it, what is left is either still damaged or good, but never shorter at its
  * newest end, where the promises are.
  */
@@ -49,24 +52,27 @@ static const struct file *segment_behind(const struct recovery *recovery)
 	return NULL;
 }
 
-/* Does the log, beginning with that segment, go on behind a good snapshot? */
-static bool is_covered(struct recovery *recovery, const struct file *file)
+/* Does the log, beginning with that segment, go on behind a good snapshot? Returns 0 or an error that is described. */
+static int is_covered(struct recovery *recovery, const struct file *file, bool *ret_covered)
 {
 	const struct storage_options *options = &recovery->storage->options;
 	struct format_segment segment;
 	uint64_t checksum = 0;
 	const uint8_t *buf = NULL;
 	size_t len = 0;
-	if (recovery_look(recovery, file, 0, FORMAT_HEADER_SIZE, &buf, &len) != 0 ||
-	    format_segment_decode(buf, len, &segment, &checksum) != FORMAT_OK)
-		return false;
-	return segment.sequence == file->number && segment.identity.cluster_id == options->cluster_id &&
-	       segment.identity.member_id == options->member_id && recovery->snapshot_index > 0 &&
-	       segment.base_index <= recovery->snapshot_index;
+	int r = recovery_look(recovery, file, 0, FORMAT_HEADER_SIZE, &buf, &len);
+	if (r != 0)
+		return r;
+	*ret_covered = format_segment_decode(buf, len, &segment, &checksum) == FORMAT_OK &&
+		       segment.sequence == file->number && segment.identity.cluster_id == options->cluster_id &&
+		       segment.identity.member_id == options->member_id && recovery->snapshot_index > 0 &&
+		       segment.base_index <= recovery->snapshot_index;
+	return 0;
 }
 
-/* The configuration of the newest good snapshot, if it is newer than the newest of the log. */
-static void find_config(struct recovery *recovery)
+/* The configuration of the newest good snapshot, if it is newer than the newest of the log. Returns 0 or an error that is
+ * described. */
+static int find_config(struct recovery *recovery)
 {
 	uint8_t *buf = malloc(SNAPSHOT_BLOCK_SIZE);
 	struct snapshot_parser parser = {0};
@@ -74,11 +80,12 @@ static void find_config(struct recovery *recovery)
 	char name[DISK_NAME_MAX + 1];
 	snapshots_name(name, recovery->snapshot_index, "");
 	struct disk *disk = recovery->storage->disk;
-	int64_t got = buf ? disk->ops->read(disk, name, 0, buf, SNAPSHOT_BLOCK_SIZE) : 0;
+	int64_t got = buf ? disk->ops->read(disk, name, 0, buf, SNAPSHOT_BLOCK_SIZE) : -ENOMEM;
 	if (got > 0 && snapshot_parse(&parser, buf, (size_t)got, &found) == SNAPSHOT_OK &&
 	    parser.header.config_index > recovery->config_index)
 		recovery_note_config(recovery, parser.header.config_index, found.payload, found.payload_size, true);
 	free(buf);
+	return got < 0 ? recovery_refuse_error(recovery, name, 0, (int)got) : 0;
 }
 
 void recovery_note_config(struct recovery *recovery, uint64_t index, const uint8_t *data, uint32_t size, bool snapshot)
@@ -95,25 +102,34 @@ void recovery_note_config(struct recovery *recovery, uint64_t index, const uint8
 	recovery->config_in_snapshot = snapshot;
 }
 
-static bool may_give_up(struct recovery *recovery)
+/* Asks the owner, once everything is read that may speak against it. Returns 0, STORAGE_E_CORRUPT, or an error that is
+ * described. */
+static int may_give_up(struct recovery *recovery)
 {
 	const struct storage_heal *heal = recovery->storage->options.heal;
-	if (recovery->snapshot_index > 0)
-		find_config(recovery);
-	return heal->may_give_up(heal->arg, recovery->config, recovery->config_size, recovery->config_in_snapshot);
+	if (recovery->unread)
+		return recovery_refuse_unread(recovery);
+	int r = recovery->snapshot_index > 0 ? find_config(recovery) : 0;
+	if (r != 0)
+		return r;
+	return heal->may_give_up(heal->arg, recovery->config, recovery->config_size, recovery->config_in_snapshot)
+		       ? 0
+		       : STORAGE_E_CORRUPT; /* the message stands */
 }
 
 int recovery_heal(struct recovery *recovery)
 {
 	struct storage_state *state = recovery->state;
 	const struct file *behind = segment_behind(recovery);
-	bool covered = behind && is_covered(recovery, behind);
+	bool covered = false;
 	char what[STORAGE_MESSAGE_MAX];
-	if (!covered && !may_give_up(recovery))
-		return STORAGE_E_CORRUPT; /* the message stands */
 	(void)snprintf(what, sizeof(what), "%s", recovery->message);
-	int r = covered ? set_aside_until(recovery, recovery->bad->number, false)
-			: set_aside_until(recovery, UINT64_MAX, true);
+	int r = behind ? is_covered(recovery, behind, &covered) : 0;
+	if (r == 0 && !covered)
+		r = may_give_up(recovery);
+	if (r == 0)
+		r = covered ? set_aside_until(recovery, recovery->bad->number, false)
+			    : set_aside_until(recovery, UINT64_MAX, true);
 	if (r != 0)
 		return r;
 	state->gave_up |= !covered;

@@ -2,7 +2,9 @@
  * Opening: the snapshots, and whether they and the log make a whole.
  *
  * All of the newest one is read and verified: what the member starts from must be good, and if it is not, the one before
- * may be, as long as the log still reaches back to it.  Of those behind a good one only the headers are read: they are
+ * may be, as long as the log still reaches back to it.  That holds for one that the disk does not let us read, too: disks and
+ * file systems with checksums report their own damage that way, and a member that starts from the one before, or from the log,
+ * has all that it ever promised: nobody counts a snapshot before the log begins behind it.  Of those behind a good one only the headers are read: they are
  * verified when they are needed.
  */
 #include "daemon/storage/recovery.h"
@@ -54,6 +56,10 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 		recovery->damaged = file;
 		recovery->damage = verdict;
 	}
+	if (verdict.result < 0 && !is_spare && !recovery->unread) {
+		recovery->unread = file;
+		recovery->unread_verdict = verdict;
+	}
 	if (!snapshot.damaged && !is_spare)
 		recovery->snapshot_index = snapshot.info.index;
 	return 0;
@@ -75,6 +81,12 @@ int recovery_read_snapshots(struct recovery *recovery)
 	return r;
 }
 
+int recovery_refuse_unread(struct recovery *recovery)
+{
+	return recovery_refuse_error(recovery, recovery->unread->name, recovery->unread_verdict.parser.chain.offset,
+				     recovery->unread_verdict.result);
+}
+
 /* Does the log lead to the snapshot, or over it? */
 static bool log_holds(const struct storage *storage, const struct storage_snapshot_info *info)
 {
@@ -93,9 +105,8 @@ int recovery_judge_snapshots(struct recovery *recovery)
 	bool found = storage_snapshot_newest(storage, &newest);
 	bool passed_over = recovery->damaged && recovery->damaged->number > newest.index;
 	/* That it cannot be read now does not mean that it is damaged. */
-	if (storage->base_index > newest.index && recovery->damaged && recovery->damage.result < 0)
-		return recovery_refuse_error(recovery, recovery->damaged->name, recovery->damage.parser.chain.offset,
-					     recovery->damage.result);
+	if (storage->base_index > newest.index && recovery->unread)
+		return recovery_refuse_unread(recovery);
 	if (storage->base_index > newest.index && recovery->damaged)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
 				       recovery->damage.parser.chain.offset,

@@ -258,10 +258,10 @@ static void check_recovered(struct sim *sim, unsigned number, const struct raft_
 	uint64_t base_term = raft_term_at(core, status->base_index);
 	if (shadow->shrunk)
 		sim_fail(sim, "member %u starts although synced records of its log are gone", number + 1);
-	sim_durable_rest(checks, shadow);
+	sim_durable_rest(checks, shadow, sim_snapshot_newest(shadow));
 	if (shadow->rests_on_snapshot && status->base_index != shadow->log.last &&
 	    sim_platter_excused(sim->members[number].disk_files))
-		sim_durable_pass_over(shadow);
+		sim_durable_pass_over(checks, shadow, status->base_index);
 	if (shadow->rests_on_snapshot && base_term > term) {
 		term = base_term;
 		vote = RAFT_NO_MEMBER;

@@ -226,9 +226,8 @@ static void swap_logs(struct sim_shadow *shadow)
 	shadow->written = log;
 }
 
-void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow)
+void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
 {
-	uint64_t index = sim_snapshot_newest(shadow);
 	if (shadow->rests_on_snapshot ||
 	    sim_log_at(checks, &shadow->log, index) == sim_check_committed_at(checks, index))
 		return;
@@ -237,11 +236,18 @@ void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow
 	shadow->rests_on_snapshot = true;
 }
 
-void sim_durable_pass_over(struct sim_shadow *shadow)
+static void stop_resting(struct sim_shadow *shadow)
 {
 	raft_assert(shadow->rests_on_snapshot);
 	shadow->rests_on_snapshot = false;
 	swap_logs(shadow);
+}
+
+void sim_durable_pass_over(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
+{
+	stop_resting(shadow);
+	if (sim_snapshot_find(shadow, index) != NULL)
+		sim_durable_rest(checks, shadow, index);
 }
 
 /* A record header that verifies behind the end of the log. */
@@ -264,7 +270,7 @@ bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_
 	struct builder builder = builder_of(sim, member, ret_built, false);
 	build(&builder);
 	sim_platter_each(sim->members[member].disk_files, visit_behind, &builder);
-	sim_durable_rest(sim->checks, ret_built);
+	sim_durable_rest(sim->checks, ret_built, sim_snapshot_newest(ret_built));
 	return !builder.live;
 }
 
@@ -285,7 +291,7 @@ void sim_durable_restart(struct sim *sim, unsigned member)
 	if (sim->checks->members[member].retired)
 		return;
 	build(&builder);
-	sim_durable_rest(sim->checks, &built);
+	sim_durable_rest(sim->checks, &built, sim_snapshot_newest(&built));
 	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence ||
 		       sim_snapshot_newest(&built) < sim_snapshot_newest(shadow) ||
 		       (built.n_segments > 0 && built.segments[0].needed &&
@@ -338,6 +344,7 @@ struct before_job {
 	uint64_t committed; /* of the entries that it holds */
 	uint64_t known;	    /* to the member */
 	bool rested;
+	uint64_t rested_on; /* that snapshot: not the newest, if the member could not read that */
 };
 
 /* What is written goes on from what is written, whatever a start would make of it. */
@@ -345,8 +352,10 @@ static struct before_job begin_job(const struct sim *sim, unsigned member)
 {
 	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
 	struct before_job before = {.term = shadow->term, .vote = shadow->vote, .rested = shadow->rests_on_snapshot};
-	if (before.rested)
-		sim_durable_pass_over(shadow);
+	if (before.rested) {
+		before.rested_on = shadow->log.base;
+		stop_resting(shadow);
+	}
 	before.committed = sim_log_committed(sim->checks, &shadow->log);
 	before.known = sim->members[member].up ? sim->checks->members[member].before.commit : 0;
 	return before;
@@ -367,7 +376,7 @@ static void end_job(struct sim *sim, unsigned member, struct before_job before)
 		sim_fail(sim, "member %u: hard state goes back on its disk, from term %" PRIu64 " to %" PRIu64,
 			 member + 1, before.term, shadow->term);
 	if (before.rested)
-		sim_durable_rest(sim->checks, shadow);
+		sim_durable_rest(sim->checks, shadow, before.rested_on);
 }
 
 void sim_durable_write(struct sim *sim, unsigned member, const char *name, uint64_t offset, const uint8_t *buf,

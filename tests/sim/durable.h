@@ -22,10 +22,11 @@ void sim_durable_restart(struct sim *sim, unsigned member);
 
 /* The directory is emptied: what comes back is another one. */
 void sim_durable_wipe(struct sim *sim, unsigned member);
-/* As a start would: behind the newest snapshot if what is written does not lead to it. */
-void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow);
-/* The newest snapshot cannot be read: what is left is the log. */
-void sim_durable_pass_over(struct sim_shadow *shadow);
+/* As a start from the snapshot of that index would: behind it if what is written does not lead to it. */
+void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index);
+/* The snapshot that the log rests on cannot be read: what is left is what is written, or an older one, of that index, which
+ * what is written may not lead to either. */
+void sim_durable_pass_over(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index);
 /* The shadow as it would be built from the platter now; false: something behind its end verifies. */
 bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_built);
 /* The newest record; false: its segment has none. */

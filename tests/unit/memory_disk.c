@@ -67,6 +67,7 @@ struct memory_disk {
 	bool fail_sync;
 	uint64_t fail_at;
 	int fail_error;
+	uint64_t reads_to_failure; /* UINT64_MAX: never */
 	uint64_t die_at;
 	uint64_t operations;
 	uint64_t capacity;
@@ -381,6 +382,8 @@ static int64_t memory_read(struct disk *base, const char *name, uint64_t offset,
 	struct inode *inode = find_file(disk, name);
 	if (disk->dead)
 		return -EIO;
+	if (disk->reads_to_failure != UINT64_MAX && disk->reads_to_failure-- == 0)
+		return -EIO; /* and UINT64_MAX from now on */
 	if (!inode)
 		return -ENOENT;
 	if (offset >= inode->size)
@@ -466,6 +469,7 @@ struct memory_disk *memory_disk_new(void)
 	disk->disk.ops = &memory_ops;
 	disk->die_at = UINT64_MAX;
 	disk->fail_at = UINT64_MAX;
+	disk->reads_to_failure = UINT64_MAX;
 	disk->capacity = UINT64_MAX;
 	return disk;
 }
@@ -641,6 +645,16 @@ void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error)
 {
 	disk->fail_at = n == UINT64_MAX ? n : disk->operations + n;
 	disk->fail_error = error;
+}
+
+void memory_disk_fail_read_at(struct memory_disk *disk, uint64_t n)
+{
+	disk->reads_to_failure = n;
+}
+
+bool memory_disk_read_failed(const struct memory_disk *disk)
+{
+	return disk->reads_to_failure == UINT64_MAX;
 }
 
 void memory_disk_set_capacity(struct memory_disk *disk, uint64_t bytes)

@@ -57,6 +57,9 @@ void memory_disk_kill(struct memory_disk *disk);
 void memory_disk_fail_sync(struct memory_disk *disk);
 /* Operation number n from now fails with this error and changes nothing. UINT64_MAX: none. */
 void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error);
+/* Read number n from now fails with -EIO, once. UINT64_MAX: none. */
+void memory_disk_fail_read_at(struct memory_disk *disk, uint64_t n);
+bool memory_disk_read_failed(const struct memory_disk *disk); /* that read has happened, or none is to fail */
 /* Room for this many bytes in all files; PREPARE and STREAM fail with -ENOSPC beyond. */
 void memory_disk_set_capacity(struct memory_disk *disk, uint64_t bytes);
 

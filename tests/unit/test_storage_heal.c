@@ -1,6 +1,7 @@
 /* Damaged directories whose owner wants them healed: what is set aside, and that a crash in between forgets no promise. */
 #include "tests/unit/storage_fixture.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define ENTRIES 60u
@@ -30,15 +31,21 @@ static int setup_log(void **state)
 	return r;
 }
 
+static void damage_file(struct memory_disk *disk, const char *name, uint64_t offset)
+{
+	uint64_t size = 0;
+	uint8_t *bytes = memory_disk_contents(disk, name, &size);
+	assert_non_null(bytes);
+	assert_true(offset < size);
+	bytes[offset] ^= 1;
+	memory_disk_settle(disk);
+}
+
 static void damage(struct memory_disk *disk, unsigned sequence)
 {
 	char name[64];
-	uint64_t size = 0;
 	(void)snprintf(name, sizeof(name), "segment-%016x", sequence);
-	uint8_t *bytes = memory_disk_contents(disk, name, &size);
-	assert_non_null(bytes);
-	bytes[9000] ^= 1;
-	memory_disk_settle(disk);
+	damage_file(disk, name, 9000);
 }
 
 static bool exists(struct memory_disk *disk, const char *name)
@@ -160,6 +167,55 @@ static void everything_else_is_given_up_if_the_owner_agrees(void **state)
 	assert_true(exists(f->disk, "segment-0000000000000001.damaged-2"));
 }
 
+/* Opens a copy of the disk, whose read number n fails once, and then again. Returns false when n was beyond the last read. */
+static bool open_with_bad_read(struct fixture *f, uint64_t n)
+{
+	struct memory_disk *disk = memory_disk_clone(f->disk);
+	struct storage *storage = NULL;
+	struct storage_state found;
+	int r = -EIO;
+	memory_disk_fail_read_at(disk, n);
+	for (unsigned starts = 0; r == -EIO && starts < 2; starts++) {
+		struct disk *handle = memory_disk_open(disk);
+		r = storage_open(handle, &f->options, &storage, &found, f->message);
+		assert_true(r == 0 || (r == -EIO && strstr(f->message, strerror(EIO)) != NULL));
+		if (r != 0)
+			handle->ops->close(handle);
+		memory_disk_kill(disk);
+	}
+	assert_int_equal(r, 0);
+	assert_false(found.gave_up);
+	assert_int_equal(found.last_index, ENTRIES);
+	bool failed = memory_disk_read_failed(disk);
+	storage_free(storage);
+	memory_disk_free(disk);
+	return failed;
+}
+
+/* Set aside is what does not verify. What could not be read may be good at the next start, so nothing is given up for it: the
+ * start fails, or what is left is whole. */
+static void nothing_is_given_up_for_a_read_that_failed(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = answer_yes, .arg = &asked};
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 40, 1), 0);
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 50, 1), 0);
+	close_log(f);
+	f->options.heal = &heal;
+	damage(f->disk, 2);
+	uint64_t n = 0;
+	while (open_with_bad_read(f, n))
+		n++;
+	assert_true(n > 8);
+	damage_file(f->disk, "snapshot-0000000000000032", 100);
+	for (n = 0; open_with_bad_read(f, n);)
+		n++;
+	assert_int_equal(open_log(f), 0);
+	assert_int_equal(f->found.snapshot_index, 40);
+	assert_int_equal(asked, 0);
+}
+
 /* Found while running: the log goes on in a new segment, so that a compaction takes the damaged one away. */
 static void the_log_leaves_a_damaged_segment(void **state)
 {
@@ -202,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_a_snapshot_covers_is_set_aside, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_given_up_for_a_read_that_failed, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(the_log_leaves_a_damaged_segment, setup_log, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
