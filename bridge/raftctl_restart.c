@@ -269,6 +269,24 @@ static int await_return(struct restart *restart, uint64_t id, uint64_t deadline_
 	}
 }
 
+/* Whether a unit that did not start at once runs after all: systemd tries again by itself for a while. */
+static bool starts_later(const char *unit, uint64_t deadline_us)
+{
+	const char *const show[] = {"show", "--property=ActiveState", "--value", unit, NULL};
+	char state[64];
+	while (ctl_now_us() < deadline_us) {
+		if (ctl_systemctl(show, deadline_us, state, sizeof state) != CTL_OK)
+			return false;
+		state[strcspn(state, "\n")] = '\0';
+		if (strcmp(state, "active") == 0)
+			return true;
+		if (strcmp(state, "activating") != 0 && strcmp(state, "deactivating") != 0)
+			return false;
+		pause_a_little();
+	}
+	return false;
+}
+
 static int restart_unit(const char *verb, const char *unit, uint64_t deadline_us)
 {
 	char output[512];
@@ -279,6 +297,8 @@ static int restart_unit(const char *verb, const char *unit, uint64_t deadline_us
 				"%s is not ready in time. systemd goes on with it: see systemctl status %s and "
 				"journalctl -u %s. Nothing else is restarted",
 				unit, unit, unit);
+	if (code != CTL_OK && starts_later(unit, deadline_us))
+		return CTL_OK;
 	if (code != CTL_OK)
 		return ctl_fail(code,
 				"%s did not start again: see systemctl status %s and journalctl -u %s. Nothing else "

@@ -23,6 +23,7 @@ class Systemd:
         self.dir.mkdir()
         self.units = {f"raft@{k}.service": "active" for k in cluster.ids}
         self.asked = []
+        self.shown = []  # states of a unit that did not start, as they are asked for
         self.restart = self.restart_member
         for pipe in ("asked", "answer"):
             os.mkfifo(self.dir / pipe)
@@ -62,6 +63,8 @@ class Systemd:
                 text = self.listing()
             elif words[0] == "restart":
                 code = self.restart(words[1])
+            elif words[0] == "show":
+                text = self.shown.pop(0) + "\n"
             if code is not None:
                 with open(self.dir / "answer", "w", encoding="ascii") as pipe:
                     pipe.write(f"{code}\n{text}")
@@ -143,9 +146,10 @@ def test_stops_at_the_first_that_does_not_come_back(env):
         systemd = Systemd(cluster)
         cluster.wait_leader()
         systemd.restart = lambda unit: 1
+        systemd.shown = ["activating", "failed"]
         result = systemd.raftctl("restart", "--rolling", "--bridge")
         assert result.returncode == FAILED and "did not start again" in result.stderr, f"{result}"
-        assert len(systemd.restarted()) == 1
+        assert len(systemd.restarted()) == 1 and systemd.shown == []
         systemd.restart = lambda unit: None  # never ends
         began = time.monotonic()
         result = systemd.raftctl("--timeout", "300", "restart", "--rolling")
@@ -165,3 +169,20 @@ def test_stops_at_the_first_that_does_not_come_back(env):
         for member in cluster.members.values():
             member.resume()
         wait_for(lambda: cluster.leader() is not None, 15, "a leader")
+
+
+def test_a_unit_that_starts_at_the_second_attempt(env):
+    """systemd starts a member again that did not come up at once: the restart waits for that, and goes on."""
+    with Cluster(env, n_members=3) as cluster:
+        systemd = Systemd(cluster)
+        cluster.wait_leader()
+
+        def restart_late(unit):
+            systemd.restart_member(unit)
+            systemd.shown = ["activating", "active"]
+            return 1
+
+        systemd.restart = restart_late
+        result = systemd.raftctl("restart", "--rolling")
+        assert result.returncode == 0 and result.stdout.count(": back, ") == 3, f"{result}"
+        assert sorted(systemd.restarted()) == cluster.ids
