@@ -165,6 +165,15 @@ static void on_reject(struct raft *core, struct raft_peer *peer, const struct ra
 	peer->probe_prev = next - 1;
 }
 
+/* What it confirms may lie before the place that is being tried: an answer to something older, or a snapshot that it had from the
+ * leader before. Whether it has the entries in between only the probe tells; taken for sent, they would fill the window. */
+static bool ends_probe(const struct raft_peer *peer)
+{
+	uint64_t prev = peer->probe_outstanding ? peer->probe_prev : peer->next - 1;
+
+	return peer->match >= prev;
+}
+
 static void on_accept(struct raft *core, struct raft_peer *peer, const struct raft_message *message)
 {
 	if (message->append_reply.match > peer->match) {
@@ -174,10 +183,12 @@ static void on_accept(struct raft *core, struct raft_peer *peer, const struct ra
 	if (peer->snapshot && peer->match < core->log.base_index)
 		return; /* it still lacks what only the snapshot has */
 	peer->snapshot = false;
+	if (ends_probe(peer)) {
+		peer->probing = false;
+		peer->probe_outstanding = false;
+	}
 	if (peer->next <= peer->match)
 		peer->next = peer->match + 1;
-	peer->probing = false;
-	peer->probe_outstanding = false;
 	raft_track_catch_up(core, peer);
 	raft_advance_commit(core);
 }

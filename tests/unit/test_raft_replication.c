@@ -449,6 +449,41 @@ static void test_lost_append_shows_at_the_next_heartbeat(void **state) /* trap A
 	assert_false(c.nodes[1].status.peers[0].probing);
 }
 
+/* Member 2 refuses a probe and then installs what it had of a snapshot from the leader before. */
+static void test_an_answer_from_before_the_probe_does_not_end_it(void **state) /* trap A14 */
+{
+	struct raft_message m = {.type = RAFT_MESSAGE_APPEND_REPLY, .from = 2, .to = 1};
+
+	(void)state;
+	begin(3, 0);
+	rc_elect(&c, 1);
+	m.term = c.nodes[1].status.hard_state.term;
+	assert_int_equal(rc_propose(&c, 1, 20, 100), RAFT_OK);
+	rc_lose(&c, 1, 2, 0);
+	m.append_reply.rejected = true;
+	m.append_reply.prev_index = 21;
+	m.append_reply.conflict_index = 15;
+	assert_int_equal(rc_message(&c, &m), RAFT_OK);
+	assert_int_equal(rc_count(&c, 1, 2, RAFT_MESSAGE_APPEND), 1);
+	rc_lose(&c, 1, 2, 0);
+	m.append_reply.rejected = false;
+	m.append_reply.match = 5;
+	assert_int_equal(rc_message(&c, &m), RAFT_OK);
+	assert_int_equal(c.nodes[1].status.peers[0].match, 5);
+	assert_true(c.nodes[1].status.peers[0].probing);
+	assert_int_equal(rc_count(&c, 1, 2, RAFT_MESSAGE_APPEND), 0);
+	m.append_reply.rejected = true; /* the probe's own answer */
+	m.append_reply.prev_index = 14;
+	m.append_reply.conflict_index = 6;
+	assert_int_equal(rc_message(&c, &m), RAFT_OK);
+	assert_true(rc_take(&c, 1, 2, RAFT_MESSAGE_APPEND, &m));
+	assert_int_equal(m.append.prev_index, 5);
+	m = (struct raft_message){.type = RAFT_MESSAGE_APPEND_REPLY, .from = 2, .to = 1, .term = m.term};
+	m.append_reply.match = 5;
+	assert_int_equal(rc_message(&c, &m), RAFT_OK);
+	assert_false(c.nodes[1].status.peers[0].probing);
+}
+
 static void test_silent_member_is_not_flooded(void **state)
 {
 	size_t n;
@@ -672,6 +707,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_streaming_is_bounded_by_batch_and_window, end),
 		cmocka_unit_test_teardown(test_entry_larger_than_batch_and_window_still_goes, end),
 		cmocka_unit_test_teardown(test_lost_append_shows_at_the_next_heartbeat, end),
+		cmocka_unit_test_teardown(test_an_answer_from_before_the_probe_does_not_end_it, end),
 		cmocka_unit_test_teardown(test_silent_member_is_not_flooded, end),
 		cmocka_unit_test_teardown(test_every_follower_of_figure_7_is_repaired_in_few_rounds, end),
 		cmocka_unit_test_teardown(test_backing_up_skips_whole_terms, end),
