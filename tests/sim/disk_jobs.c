@@ -1,6 +1,7 @@
 /*
  * What a job does to the files, what it does when it fails, and what a crash leaves of it.
  */
+#include "check.h"
 #include "disk_internal.h"
 #include "durable.h"
 
@@ -16,20 +17,31 @@ static bool has_segment(const struct platter *platter, bool aside)
 	return false;
 }
 
-/* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. */
+static bool has_snapshot(const struct platter *platter)
+{
+	uint64_t index;
+	for (size_t k = 0; k < platter->n_files; k++)
+		if (sim_snapshot_parse_name(platter->files[k]->name, &index))
+			return true;
+	return false;
+}
+
+/* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. Snapshots without a
+ * log are damage, too: the member may die before it sets them aside. */
 static void note_aside(struct sim_disk *disk)
 {
 	struct sim_member *member = &disk->sim->members[disk->member];
 	disk->set_aside = member->incarnation != 0;
 	if (has_segment(&disk->platter, false))
 		return;
+	disk->damaged = has_snapshot(&disk->platter);
 	sim_durable_wipe(disk->sim, disk->member); /* again for the snapshots that follow */
 	if (member->incarnation == 0)
 		return;
 	sim_note(disk->sim, "%u gives its directory up", disk->member + 1);
 	disk->sim->counts.given_up++;
 	disk->tail_name[0] = '\0';
-	disk->set_aside = disk->damaged = false;
+	disk->set_aside = false;
 	member->expendable = false;
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
