@@ -70,6 +70,22 @@ def healthy():
     return machine
 
 
+def shows_journal(test):
+    """A failure comes with what the machine's journal has said since the test began."""
+
+    @functools.wraps(test)
+    def run(env):
+        began = time.time()
+        try:
+            test(env)
+        except Exception:
+            if booted.cache_info().currsize:
+                env.logs.append(booted().journal_text(f"--since=@{began:.3f}", "--output=short-precise")[-12000:])
+            raise
+
+    return run
+
+
 def status(machine):
     text = machine.run("raftctl", "status", "--json", check=False).stdout
     return json.loads(text) if text else {"members": []}
@@ -186,6 +202,7 @@ def story(machine, *words):
     return [(int(line["RAFT_NODE"]), int(line["RAFT_TERM"])) for line in lines]
 
 
+@shows_journal
 def test_installing_starts_no_member(env):
     """dpkg --install makes users, opens the socket for clients, starts no member; the units are tight and without mistakes."""
     machine = booted()
@@ -210,6 +227,7 @@ def test_installing_starts_no_member(env):
     env.note(f"{len(ids)} entries in the catalogue")
 
 
+@shows_journal
 def test_five_members_elect_a_leader(env):
     """systemctl start raft@{1..5}: roles in the status lines; the journal has one election, explained; then it is quiet."""
     machine = installed()
@@ -241,6 +259,7 @@ def test_five_members_elect_a_leader(env):
     assert len(machine.journal("-u", "raft@*")) == len(machine.journal("-u", "raft@*", f"--until=-{int(QUIET_S) - 1}s"))
 
 
+@shows_journal
 def test_clients_need_the_group(env):
     """A user in raft-client puts, gets and deletes with nc; one outside is refused by the socket."""
     machine = healthy()
@@ -257,13 +276,14 @@ def test_clients_need_the_group(env):
     env.note(machine.show("raft-bridge.service", "StatusText"))
 
 
+@shows_journal
 def test_a_killed_leader_is_replaced_and_comes_back(env):
     """systemctl kill -s KILL of the leader: another one leads; systemd starts the old one again; it catches up."""
     machine = healthy()
     old, pid = leader_of(machine), pid_of(machine, leader_of(machine))
     before = len(story(machine))
     began = time.monotonic()
-    machine.systemctl("kill", "--signal=KILL", f"raft@{old}")
+    machine.systemctl("kill", "--signal=KILL", "--kill-who=main", f"raft@{old}")
     with connect(machine) as client:
         assert client.ask("put", b"k", b"after the kill")[0] == b"OK"
     env.note(f"a write after {seconds_since(began):.2f} s")
@@ -277,6 +297,7 @@ def test_a_killed_leader_is_replaced_and_comes_back(env):
     assert len(votes) >= 2 and {line["RAFT_PEER"] for line in votes} == {str(new)}
 
 
+@shows_journal
 def test_a_hanging_member_is_restarted_by_the_watchdog(env):
     """SIGSTOP a member: the watchdog kills and restarts it within WatchdogSec, and the others go on meanwhile."""
     machine = healthy()
@@ -294,6 +315,7 @@ def test_a_hanging_member_is_restarted_by_the_watchdog(env):
     wait_healthy(machine)
 
 
+@shows_journal
 def test_restarts_one_by_one_fail_no_request(env):
     """systemctl restart raft@N, one after another, under load: no failed request."""
     machine = healthy()
@@ -310,6 +332,7 @@ def test_restarts_one_by_one_fail_no_request(env):
     wait_healthy(machine)
 
 
+@shows_journal
 def test_without_a_majority_nothing_is_promised(env):
     """Three of five stopped: ERR no_quorum or unknown, and a status line that says why; started again, it resumes."""
     machine = healthy()
@@ -331,6 +354,7 @@ def test_without_a_majority_nothing_is_promised(env):
         assert client.ask("put", b"k", b"again")[0] == b"OK"
 
 
+@shows_journal
 def test_the_socket_outlives_the_bridge(env):
     """The bridge stopped: the next connection starts it. Killed: connections made meanwhile are served by the next one."""
     machine = healthy()
@@ -341,12 +365,13 @@ def test_the_socket_outlives_the_bridge(env):
         assert client.ask("put", b"k", b"woken")[0] == b"OK"
     env.note(f"a write {seconds_since(began):.2f} s after the first connection")
     pid = int(machine.show("raft-bridge.service", "MainPID"))
-    machine.systemctl("kill", "--signal=KILL", "raft-bridge.service")
+    machine.systemctl("kill", "--signal=KILL", "--kill-who=main", "raft-bridge.service")
     wait_for(lambda: int(machine.show("raft-bridge.service", "MainPID")) != pid, 10, "the bridge to die")
     with connect(machine) as client:
         assert client.ask("get", b"k")[2] == b"woken"
 
 
+@shows_journal
 def test_reload_waits_for_the_result(env):
     """systemctl reload takes a changed log level over, names what needs a restart, and fails when the file has mistakes."""
     machine = healthy()
@@ -359,6 +384,7 @@ def test_reload_waits_for_the_result(env):
         reloaded = machine.journal("RAFT_EVENT=reloaded")
         assert {line["RAFT_NODE"] for line in reloaded} == {str(k) for k in IDS}
         assert len(machine.journal("RAFT_EVENT=restart-needed")) == 5
+        machine.systemctl("start", "raft-bridge.service")
         machine.systemctl("reload", "raft-bridge.service")
         path.write_text(original + "\nnonsense = 1\n", encoding="utf-8")
         for unit in ("raft@1.service", "raft-bridge.service"):
@@ -370,6 +396,7 @@ def test_reload_waits_for_the_result(env):
     assert [pid_of(machine, k) for k in IDS] == pids
 
 
+@shows_journal
 def test_what_cannot_start_is_not_tried_again(env):
     """An instance that raft.conf does not name, and a file with mistakes: failed at once, one start, with the reason."""
     machine = healthy()
@@ -380,6 +407,7 @@ def test_what_cannot_start_is_not_tried_again(env):
     machine.systemctl("reset-failed", "raft@9")
 
 
+@shows_journal
 def test_the_target_is_the_handle_of_all(env):
     """Enabled instances stop and start with raft.target; enabling one starts no other."""
     machine = healthy()
@@ -391,6 +419,7 @@ def test_the_target_is_the_handle_of_all(env):
     wait_healthy(machine)
 
 
+@shows_journal
 def test_an_upgrade_fails_no_request(env):
     """The next version of the package installed under load: every member is restarted, no request fails."""
     machine = healthy()
@@ -406,6 +435,7 @@ def test_an_upgrade_fails_no_request(env):
     wait_healthy(machine)
 
 
+@shows_journal
 def test_removal_keeps_data_and_purge_does_not(env):
     """dpkg --remove stops everything and keeps data and configuration; installed again all is there; --purge leaves nothing."""
     machine = healthy()
