@@ -128,12 +128,14 @@ static int restoring_feed(struct replica *replica, size_t limit, bool *ret_done)
 	return 0;
 }
 
-/* 0 or -EBADMSG. */
+/* 0, -EBADMSG, or STORAGE_E_VERSION: the file's header, which was looked at before, may say less than the membership asks for. */
 static int read_meta(struct replica *replica, const uint8_t *bytes, size_t len, struct raft_config *ret_config)
 {
 	uint64_t time_ms;
 	if (!snapshot_meta_decode(bytes, len, &time_ms, ret_config))
 		return -EBADMSG;
+	if (ret_config->level > replica->options.level_max)
+		return STORAGE_E_VERSION;
 	replica_note_time(replica, time_ms);
 	return 0;
 }
@@ -175,6 +177,8 @@ int replica_load_snapshot(struct replica *replica, uint64_t index, struct raft_c
 	if (r != 0) {
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot load the snapshot of entry %llu: %s",
 			       (unsigned long long)index, r > 0 ? storage_result_name(r) : strerror(-r));
+		if (r == STORAGE_E_VERSION)
+			return replica_result_from_storage(r);
 		return r > 0 || r == -EBADMSG ? REPLICATOR_E_DAMAGED : r;
 	}
 	replica->applied = index;
@@ -202,7 +206,9 @@ static int install(struct replica *replica, struct replica_receiving received)
 		replica_log_about(replica, (struct replica_about){.index = received.index}, 4, "snapshot-refused",
 				  "the received snapshot of entry %llu: %s", (unsigned long long)received.index,
 				  r > 0 ? storage_result_name(r) : strerror(-r));
-		return r == -EIO ? r : 0;
+		if (r == STORAGE_E_VERSION)
+			replica_fail_level(replica, config.level);
+		return r == STORAGE_E_VERSION ? replica->failed : r == -EIO ? r : 0;
 	}
 	if (!replica_has_room(replica, &event)) {
 		replica->restoring.reader = snapshot_reader_free(replica->restoring.reader);

@@ -1,6 +1,8 @@
 /*
  * The feature level of whole members of different versions: what raises it, what keeps it down, who is refused.
  */
+#include "daemon/replicator/snapshot_meta.h"
+#include "daemon/storage/snapshots.h"
 #include "tests/unit/replica_cluster.h"
 
 static unsigned level(struct replica_cluster *cluster, unsigned id)
@@ -219,6 +221,50 @@ static void snapshots_carry_the_level(void **state)
 	cluster_free(cluster);
 }
 
+/* A snapshot whose header says less than the membership inside: no program of ours writes such a one. */
+static void write_lying_snapshot(struct replica_cluster *cluster, unsigned id, unsigned level)
+{
+	struct memory_disk *disk = cluster_node(cluster, id)->disk;
+	struct storage_options options = cluster->options.storage;
+	struct storage_state state;
+	struct storage *storage = NULL;
+	char message[STORAGE_MESSAGE_MAX];
+	uint8_t meta[SNAPSHOT_META_SIZE_MAX];
+	struct raft_config config = cluster->options.founders;
+	struct storage_snapshot_begin begin = {.index = 5, .term = 2, .config_index = 1, .config = meta};
+	uint8_t payload[NODE_STATE_SIZE] = {0};
+	size_t taken = 0;
+	options.member_id = id;
+	options.incarnation = 77;
+	assert_int_equal(storage_open(memory_disk_open(disk), &options, &storage, &state, message), 0);
+	config.level = level;
+	for (unsigned k = 0; k < config.n_members; k++)
+		config.members[k].role = RAFT_MEMBER_VOTER;
+	begin.config_size = snapshot_meta_encode(1, &config, meta);
+	assert_int_equal(storage_snapshot_begin(storage, &begin), 0);
+	assert_int_equal(storage_snapshot_write(storage, payload, sizeof payload, &taken), 0);
+	assert_int_equal(storage_snapshot_finish(storage), 0);
+	for (unsigned k = 0; k < 20; k++) {
+		memory_disk_run_all(disk, k);
+		assert_int_equal(storage_process(storage, k), 0);
+	}
+	storage_free(storage);
+	memory_disk_settle(disk);
+}
+
+static void snapshot_that_hides_its_level_is_refused_at_the_start(void **state)
+{
+	(void)state;
+	struct replica_cluster *cluster = cluster_new(1);
+	write_lying_snapshot(cluster, 1, 3);
+	cluster_node(cluster, 1)->level_max = 2;
+	assert_int_equal(cluster_start(cluster, 1), REPLICATOR_E_LEVEL);
+	cluster_node(cluster, 1)->level_max = 3;
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	assert_int_equal(level(cluster, 1), 3);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +276,7 @@ int main(void)
 		cmocka_unit_test(learners_count),
 		cmocka_unit_test(new_member_that_is_too_old_is_told_so_and_gets_nothing),
 		cmocka_unit_test(snapshots_carry_the_level),
+		cmocka_unit_test(snapshot_that_hides_its_level_is_refused_at_the_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
