@@ -86,8 +86,10 @@ all: programs $(OUT)/raft-linearizability $(if $(BENCH),$(OUT)/raft-bench) $(if 
 programs: $(PROGRAMS) $(OUT)/$(SONAME)
 
 # The commands for a fresh machine install what is missing before the first file is compiled.
-ifneq ($(filter check run bench,$(MAKECMDGOALS)),)
+ifneq ($(filter check,$(MAKECMDGOALS)),)
 DEPS := deps
+else ifneq ($(filter run bench,$(MAKECMDGOALS)),)
+DEPS := build-deps
 endif
 
 $(OUT)/obj/%.o: %.c Makefile | $(DEPS)
@@ -160,7 +162,7 @@ $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(call obj,$(B
 NODES ?= 5
 DIR   ?= $(BUILD)/run
 
-.PHONY: help deps run check tests unit unit-sanitized sim sim-tests e2e bench bench-large check-layering tidy format clean
+.PHONY: help deps build-deps run check tests unit unit-sanitized sim sim-tests e2e bench bench-large check-layering tidy format clean
 
 help:
 	@echo 'make                        build everything, optimised, assertions on'
@@ -177,8 +179,10 @@ help:
 
 deps:
 	@packaging/install-deps
+build-deps:
+	@packaging/install-deps build
 
-run: deps all
+run: build-deps all
 	packaging/run-local --bin $(OUT) --nodes $(NODES) --dir $(DIR)
 
 check: deps all check-layering unit unit-sanitized sim sim-tests e2e
