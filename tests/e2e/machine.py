@@ -107,9 +107,12 @@ class Machine:
     def boot(self):
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe"]
         command += ["--resolv-conf=off", "--timezone=off", "--hostname=raft-e2e", "--boot", f"--directory={self.root}"]
+        # The older hierarchy of cgroups has a race in a container: one that was emptied is sometimes gone when the next
+        # process of its unit is to enter it (status=219/CGROUP).
+        environ = os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         with open(self.console, "wb") as console:
             self.nspawn = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, env=environ
             )
 
         def started():
