@@ -236,8 +236,9 @@ void raft_check_invariants(const struct raft *core)
 /* What one incarnation has acknowledged it has, unless it was found out to have lost it. */
 static void check_progress(const struct raft_progress *before, const struct raft_progress *after)
 {
-	if (before->id == after->id && (before->incarnation == after->incarnation || before->incarnation == 0) &&
-	    before->losses == after->losses)
+	bool same = before->incarnation == after->incarnation || (before->incarnation == 0 && before->voter);
+
+	if (before->id == after->id && same && before->losses == after->losses)
 		raft_assert(before->match <= after->match);
 }
 

@@ -128,11 +128,13 @@ static void leave(struct raft *core, struct raft_peer *peer)
 	peer->leave_us = UINT64_MAX;
 }
 
-/* Nothing that the old data directory acknowledged says anything about the new one. */
+/* Nothing that the old data directory acknowledged says anything about the new one. As long as none is named, whichever came
+ * under the id was heard; so a learner begins anew as well when its directory becomes known. A voter always had one. */
 static void join(struct raft *core, struct raft_peer *peer, const struct raft_config_member *member)
 {
 	bool known = peer->kind == RAFT_PEER_MEMBER;
-	bool other = peer->incarnation != 0 && peer->incarnation != member->incarnation;
+	bool other = peer->incarnation != member->incarnation &&
+		     (peer->incarnation != 0 || peer->member_role != RAFT_MEMBER_VOTER);
 
 	peer->kind = RAFT_PEER_MEMBER;
 	peer->member_role = member->role;

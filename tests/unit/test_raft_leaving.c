@@ -408,6 +408,30 @@ static void test_incarnation_that_becomes_known_changes_nothing_else(void **stat
 	assert_int_equal(rc_change(&c, 1, &config), RAFT_E_CONFIG_INVALID);
 }
 
+/* Before it was known anybody may have answered in its name: a directory that is gone by now, too. */
+static void test_learner_whose_directory_becomes_known_proves_anew_what_it_has(void **state)
+{
+	struct raft_config config;
+
+	(void)state;
+	begin(3, 0);
+	c.genesis.members[1].incarnation = 0;
+	c.genesis.members[1].role = RAFT_MEMBER_JOINING;
+	rc_elect(&c, 1);
+	rc_run_us(&c, 2 * RC_TIMEOUT_MAX_US);
+	assert_true(rc_progress(&c, 1, 2)->match > 0);
+	assert_true(rc_progress(&c, 1, 2)->caught_up);
+	config = rc_config_with(&c, 1, 2, RAFT_MEMBER_JOINING);
+	assert_int_equal(config.members[1].incarnation, 2000);
+	assert_int_equal(rc_change(&c, 1, &config), RAFT_OK);
+	assert_int_equal(rc_progress(&c, 1, 2)->match, 0);
+	assert_false(rc_progress(&c, 1, 2)->caught_up);
+	rc_settle(&c);
+	rc_run_us(&c, 2 * RC_TIMEOUT_MAX_US);
+	assert_true(rc_converged(&c));
+	assert_int_equal(c.nodes[1].status.n_voters, 3);
+}
+
 /* Its configuration is older than its leader's incarnation; only from the leader can it learn the newer one. */
 static void test_member_that_was_away_follows_a_leader_that_came_back_empty(void **state)
 {
@@ -448,6 +472,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_empty_disk_is_no_voter_whatever_old_entries_say, end),
 		cmocka_unit_test_teardown(test_empty_disk_is_not_removed_by_the_past_of_its_id, end),
 		cmocka_unit_test_teardown(test_incarnation_that_becomes_known_changes_nothing_else, end),
+		cmocka_unit_test_teardown(test_learner_whose_directory_becomes_known_proves_anew_what_it_has, end),
 		cmocka_unit_test_teardown(test_member_that_was_away_follows_a_leader_that_came_back_empty, end),
 	};
 
