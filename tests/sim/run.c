@@ -18,6 +18,13 @@ static uint64_t calm_span_us(const struct sim_plan *plan)
 	return 5000000 + 10 * (plan->election_min_us + plan->election_spread_us);
 }
 
+/* When nobody asks for anything any more: what was answered last still has to reach every member. A heartbeat tells that it is
+ * committed, and each of these timeouts has some. */
+static uint64_t quiet_span_us(const struct sim_plan *plan)
+{
+	return 4 * (plan->election_min_us + plan->election_spread_us);
+}
+
 static void handle(struct sim *sim, struct sim_event *event)
 {
 	struct sim_member *member = event->member < SIM_MEMBERS_MAX ? &sim->members[event->member] : NULL;
@@ -187,6 +194,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 	run_until(sim, calm_us, &fault);
 	for (unsigned more = 0; more < CALM_MORE && sim_clients_wait(sim); more++)
 		run_until(sim, calm_us += calm_span_us(plan), &fault);
+	run_until(sim, calm_us + quiet_span_us(plan), &fault);
 	sim_clients_check_calm(sim);
 	sim_check_calm(sim);
 	sim_members_check_calm(sim);
