@@ -220,6 +220,8 @@ const struct sim_config *sim_config_of(const struct sim_checks *checks,
 				       uint32_t entry); /* in force in a log ending there */
 bool sim_config_committed(const struct sim_checks *checks, uint32_t number);
 bool sim_config_holds(const struct sim *sim, const struct sim_config *config, uint32_t entry); /* a majority does */
+/* … of a configuration that the member's log holds behind what was followed of it. */
+bool sim_config_ahead_holds(const struct sim *sim, unsigned number, uint32_t entry);
 bool sim_config_elects(const struct sim *sim, const struct sim_config *config, uint64_t term, unsigned candidate);
 /* The directory that this member has is one of the configuration, voter or not. */
 bool sim_config_names(const struct sim *sim, const struct sim_config *config, unsigned number);

@@ -61,7 +61,8 @@ static void check_later_leaders(struct sim *sim, uint64_t term, uint64_t index)
 /* Committing --------------------------------------------------------------------------------------------------- */
 
 /* By the configuration at the end of the leader's log, committed or not. It may be newer than the one that the leader counted by:
- * what it committed first in this turn may have let it change the configuration. */
+ * what it committed first in this turn may have let it change the configuration. Or older, in the middle of a turn that
+ * changes it and commits more by the new one. */
 static void check_majority(struct sim *sim, unsigned number, uint64_t index, uint32_t entry)
 {
 	const struct sim_checks *checks = sim->checks;
@@ -70,7 +71,9 @@ static void check_majority(struct sim *sim, unsigned number, uint64_t index, uin
 	uint32_t before = watch->config;
 	if (now > 0 && sim_config_holds(sim, &checks->configs[now], entry))
 		return;
-	if (before == 0 || before == now || !sim_config_holds(sim, &checks->configs[before], entry))
+	if (before != 0 && before != now && sim_config_holds(sim, &checks->configs[before], entry))
+		return;
+	if (!sim_config_ahead_holds(sim, number, entry))
 		sim_fail(sim, "member %u commits entry %" PRIu64 ", which no majority of platters holds", number + 1,
 			 index);
 }

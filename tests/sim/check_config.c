@@ -10,6 +10,8 @@
 
 #include <inttypes.h>
 
+#define READ_ENTRIES 64u /* taken from a log at once */
+
 /* The configuration that a log brings with it ------------------------------------------------------------------- */
 
 static uint32_t bits(const struct raft_config *config, bool voters)
@@ -155,6 +157,27 @@ bool sim_config_holds(const struct sim *sim, const struct sim_config *config, ui
 			set |= 1u << former->member;
 	}
 	return is_majority(config, set);
+}
+
+/* From its log, which may be ahead of what the checks have followed: a turn that changes the configuration can commit by it. */
+bool sim_config_ahead_holds(const struct sim *sim, unsigned number, uint32_t entry)
+{
+	struct storage *storage = replica_storage(sim->members[number].replica);
+	struct raft_entry entries[READ_ENTRIES];
+	uint64_t index = sim->checks->members[number].log.last + 1;
+	uint32_t n = 0;
+	for (; storage_read(storage, index, READ_ENTRIES, UINT32_MAX, entries, &n) == 0 && n > 0; index += n)
+		for (uint32_t k = 0; k < n; k++) {
+			struct sim_config config = {.index = index + k, .term = entries[k].term};
+			if (entries[k].type != RAFT_ENTRY_CONFIG ||
+			    raft_config_decode(entries[k].data, entries[k].size, &config.config) != RAFT_CONFIG_OK)
+				continue;
+			config.members = bits(&config.config, false);
+			config.voters = bits(&config.config, true);
+			if (sim_config_holds(sim, &config, entry))
+				return true;
+		}
+	return false;
 }
 
 bool sim_config_elects(const struct sim *sim, const struct sim_config *config, uint64_t term, unsigned candidate)
