@@ -47,10 +47,12 @@ static void note_aside(struct sim_disk *disk)
 	member->view = (struct sim_view){0};
 }
 
-/* Names may have reached the platter although the sync of the directory never returned. */
+/* Names may have reached the platter although the sync of the directory never returned: those of snapshots, too, of a directory
+ * that is given up already. */
 void sim_disk_note_names_kept(struct sim_disk *disk)
 {
-	if (has_segment(&disk->platter, true) && disk->sim->members[disk->member].incarnation != 0)
+	bool given_up = disk->sim->members[disk->member].incarnation == 0;
+	if (given_up ? !has_segment(&disk->platter, false) : has_segment(&disk->platter, true))
 		note_aside(disk);
 }
 
