@@ -80,10 +80,11 @@ static const struct ctl_command commands[] = {
 	 OPTION_DATA | OPTION_FROM | OPTION_TO | OPTION_VALUES, 0, 0, ctl_log},
 	{"member",
 	 "list [--json] | add [--learner] ID PEER CLIENT | remove ID | promote ID |\n"
-	 "         move ID PEER CLIENT",
+	 "         replace OLD-ID ID PEER CLIENT | move ID PEER CLIENT",
 	 "who belongs to the cluster; one change at a time. A member that is added receives\n"
-	 "                 everything and votes once it has caught up; with --learner only when promoted",
-	 HAS_VERB | OPTION_JSON | OPTION_LEARNER, 1, 4, ctl_member},
+	 "                 everything and votes once it has caught up; with --learner only when promoted.\n"
+	 "                 replace: add one, wait until it votes, remove the old one; a dead one first",
+	 HAS_VERB | OPTION_JSON | OPTION_LEARNER, 1, 5, ctl_member},
 	{"bootstrap", "--id N",
 	 "found the cluster on member N although not all members were heard: only for the\n"
 	 "                 very first start, and on one member only",

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #define LOOK_AGAIN_US 50000u
+#define LAST_LOOK_US 500000u /* with less time than this left an answer may not come any more */
 
 static void begin(struct ctl *ctl, struct ctl_links *links, struct ctl_call *ret_call)
 {
@@ -107,6 +108,7 @@ static int await_change(struct ctl_call *call, uint64_t index)
 			return code;
 		if (membership.committed && membership.index >= index) {
 			printf("OK %" PRIu64 "\n", index);
+			(void)fflush(stdout); /* what comes next may take long */
 			return CTL_OK;
 		}
 		if (membership.committed && membership.index < index)
@@ -148,17 +150,123 @@ static int set_endpoint(char *target, const char *text)
 	return CTL_OK;
 }
 
+/* replace ---------------------------------------------------------------------------------------------- */
+
+static const struct kv_member *find_member(const struct kv_membership *membership, uint64_t id)
+{
+	for (uint32_t k = 0; k < membership->count; k++)
+		if (membership->members[k].id == id)
+			return &membership->members[k];
+	return NULL;
+}
+
+/* Whether the member can be asked anything; it is given a second. */
+static bool answers(struct ctl *ctl, uint64_t id)
+{
+	struct ctl_question question = {.type = KV_REQUEST_STATUS};
+	struct kv_answer_body answer;
+	struct ctl_links links;
+	struct ctl_call call = {.links = &links, .deadline_us = ctl_now_us() + 1000000u};
+	bool answered =
+		ctl_links_open(&ctl->config, id, &links) == 0 && ctl_call_any(&call, &question, &answer) == CTL_OK;
+	ctl_links_close(&links);
+	return answered;
+}
+
+static int await_voter(struct ctl_call *call, uint64_t id)
+{
+	for (;;) {
+		struct kv_membership membership;
+		int code = call_membership(call, &membership);
+		if (code != CTL_OK)
+			return code;
+		const struct kv_member *member = find_member(&membership, id);
+		if (member == NULL)
+			return ctl_fail(CTL_FAILED, "member %" PRIu64 " was removed again by somebody else", id);
+		if (member->role == KV_MEMBER_VOTER && membership.committed)
+			return CTL_OK;
+		if (member->role == KV_MEMBER_LEARNER)
+			return ctl_fail(CTL_FAILED, "member %" PRIu64 " stays a learner: 'raftctl member promote'", id);
+		if (ctl_now_us() + LAST_LOOK_US >= call->deadline_us)
+			return ctl_fail(CTL_TIMEOUT,
+					"member %" PRIu64
+					" was added and does not vote yet: does it run? The same command "
+					"goes on from here; --timeout lets it wait longer",
+					id);
+		struct timespec pause = {.tv_nsec = LOOK_AGAIN_US * 1000};
+		(void)nanosleep(&pause, NULL); /* woken early it only looks early */
+	}
+}
+
+/* The new member may lead as soon as the old one is gone: from now on it is asked, too. */
+static int reach_new_member(struct ctl *ctl, struct ctl_call *call, const struct kv_change *add)
+{
+	struct config *config = &ctl->config;
+	if (config_find_member(config, add->id) == NULL && config->n_members < RAFT_MEMBERS_MAX) {
+		struct config_member *member = &config->members[config->n_members++];
+		*member = (struct config_member){.id = add->id};
+		memcpy(member->peer, add->peer, sizeof add->peer);
+		memcpy(member->client, add->client, sizeof add->client);
+	}
+	ctl_links_close(call->links);
+	*call = (struct ctl_call){.links = call->links, .deadline_us = call->deadline_us};
+	return ctl_links_open(config, 0, call->links) == 0 ? CTL_OK : CTL_FAILED;
+}
+
+/* An old member that works is kept until the new one votes: no copy is missing in between. One that does not answer is removed
+ * first: it counts for every majority and gives nothing to any (dissertation, section 4.1; etcd's advice is the same). What was done
+ * by an earlier attempt is not done again. */
+static int replace_member(struct ctl *ctl, struct ctl_call *call, const struct kv_change *add, uint64_t old)
+{
+	const struct kv_change remove = {.type = KV_CHANGE_REMOVE, .id = old};
+	struct kv_membership membership;
+	int code = call_membership(call, &membership);
+	if (code != CTL_OK)
+		return code;
+	bool old_is_there = find_member(&membership, old) != NULL;
+	bool new_is_there = find_member(&membership, add->id) != NULL;
+	if (!old_is_there && !new_is_there)
+		return ctl_fail(CTL_FAILED, "there is no member %" PRIu64 ": see 'raftctl member list'", old);
+	if (old_is_there && !answers(ctl, old)) {
+		printf("member %" PRIu64 " does not answer: it is removed first\n", old);
+		code = ask_change(call, &remove);
+		old_is_there = false;
+	}
+	if (code == CTL_OK && !new_is_there)
+		code = ask_change(call, add);
+	if (code == CTL_OK)
+		code = reach_new_member(ctl, call, add);
+	if (code == CTL_OK)
+		code = await_voter(call, add->id);
+	if (code == CTL_OK)
+		printf("member %" PRIu64 " votes\n", add->id);
+	return code == CTL_OK && old_is_there ? ask_change(call, &remove) : code;
+}
+
+/* OLD-ID ID PEER CLIENT: the last three as in member add. */
+static int replace(struct ctl *ctl, struct ctl_call *call, const struct kv_change *add)
+{
+	uint64_t old;
+	if (!config_parse_u64(ctl->arguments[1], 1, INT64_MAX, &old))
+		return ctl_fail(CTL_USAGE, "a member's id is a number from 1, not %s", ctl->arguments[1]);
+	if (old == add->id)
+		return ctl_fail(CTL_USAGE,
+				"a new member has an id of its own. Is it the disk of %" PRIu64 " that is new? "
+				"Then start it with an empty directory",
+				old);
+	return replace_member(ctl, call, add, old);
+}
+
 struct member_command {
 	const char *name;
 	enum kv_change_type type;
 	int arguments; /* after the name */
+	int first;     /* of them: where the id stands */
 };
 
 static const struct member_command member_commands[] = {
-	{"add", KV_CHANGE_ADD, 3},
-	{"remove", KV_CHANGE_REMOVE, 1},
-	{"promote", KV_CHANGE_PROMOTE, 1},
-	{"move", KV_CHANGE_MOVE, 3},
+	{"add", KV_CHANGE_ADD, 3, 1},	  {"remove", KV_CHANGE_REMOVE, 1, 1}, {"promote", KV_CHANGE_PROMOTE, 1, 1},
+	{"replace", KV_CHANGE_ADD, 4, 2}, {"move", KV_CHANGE_MOVE, 3, 1},
 };
 
 /* Reads the command's words. CTL_OK or CTL_USAGE. */
@@ -169,21 +277,23 @@ static int parse_change(const struct ctl *ctl, struct kv_change *ret)
 		if (strcmp(member_commands[k].name, ctl->arguments[0]) == 0)
 			command = &member_commands[k];
 	if (command == NULL)
-		return ctl_fail(CTL_USAGE, "member takes list, add, remove, promote or move, not %s",
+		return ctl_fail(CTL_USAGE, "member takes list, add, remove, replace, promote or move, not %s",
 				ctl->arguments[0]);
 	if (ctl->n_arguments != 1 + command->arguments)
 		return ctl_fail(CTL_USAGE, "member %s takes %s", command->name,
-				command->arguments == 1 ? "ID" : "ID PEER-ENDPOINT CLIENT-ENDPOINT");
+				command->arguments == 1	  ? "ID"
+				: command->arguments == 3 ? "ID PEER-ENDPOINT CLIENT-ENDPOINT"
+							  : "OLD-ID ID PEER-ENDPOINT CLIENT-ENDPOINT");
 	*ret = (struct kv_change){.type = (uint8_t)command->type,
 				  .flags = ctl->options.learner ? KV_CHANGE_STAY_LEARNER : 0};
-	if (!config_parse_u64(ctl->arguments[1], 1, INT64_MAX, &ret->id))
-		return ctl_fail(CTL_USAGE, "a member's id is a number from 1, not %s", ctl->arguments[1]);
-	if (ctl->options.learner && command->type != KV_CHANGE_ADD)
+	if (!config_parse_u64(ctl->arguments[command->first], 1, INT64_MAX, &ret->id))
+		return ctl_fail(CTL_USAGE, "a member's id is a number from 1, not %s", ctl->arguments[command->first]);
+	if (ctl->options.learner && strcmp(command->name, "add") != 0)
 		return ctl_fail(CTL_USAGE, "--learner goes with member add");
 	if (command->arguments == 1)
 		return CTL_OK;
-	int code = set_endpoint(ret->peer, ctl->arguments[2]);
-	return code == CTL_OK ? set_endpoint(ret->client, ctl->arguments[3]) : code;
+	int code = set_endpoint(ret->peer, ctl->arguments[command->first + 1]);
+	return code == CTL_OK ? set_endpoint(ret->client, ctl->arguments[command->first + 2]) : code;
 }
 
 int ctl_member(struct ctl *ctl)
@@ -202,7 +312,9 @@ int ctl_member(struct ctl *ctl)
 	begin(ctl, &links, &call);
 	code = CTL_FAILED;
 	if (ctl_links_open(&ctl->config, 0, &links) == 0)
-		code = show ? list(ctl, &call) : ask_change(&call, &change);
+		code = show					   ? list(ctl, &call)
+		       : strcmp(ctl->arguments[0], "replace") == 0 ? replace(ctl, &call, &change)
+								   : ask_change(&call, &change);
 	ctl_links_close(&links);
 	return code;
 }

@@ -73,7 +73,7 @@ _raftctl() {
 		return
 	fi
 	case "$command $verb" in
-	'member remove' | 'member promote' | 'member move') [[ $prev == "$verb" ]] && mapfile -t COMPREPLY < <(compgen -W "$ids" -- "$cur") ;;
+	'member remove' | 'member promote' | 'member move' | 'member replace') [[ $prev == "$verb" ]] && mapfile -t COMPREPLY < <(compgen -W "$ids" -- "$cur") ;;
 	esac
 }
 

@@ -64,7 +64,7 @@ _raftctl() {
 		(backup|restore) _files ;;
 		(*) compadd -a verbs ;;
 		esac
-	elif [[ "$command $verb" == member\ (remove|promote|move) && ${words[CURRENT - 1]} == $verb ]]; then
+	elif [[ "$command $verb" == member\ (remove|promote|move|replace) && ${words[CURRENT - 1]} == $verb ]]; then
 		compadd -a ids
 	fi
 }

@@ -194,6 +194,38 @@ def test_members_are_added_and_removed_under_load(env):
         verify(cluster, pairs)
 
 
+def test_members_are_replaced_the_living_and_the_dead(env):
+    """member replace under load: a living leader leaves when the new one votes, a dead one at once; repeated, it goes on."""
+    with Cluster(env, n_members=3) as cluster:
+        pairs = fill(cluster, 500)
+        with Load(cluster) as load:
+            leader = cluster.wait_leader()
+            cluster.new_member(4).start()
+            result = cluster.raftctl("--timeout", 30000, "member", "replace", leader, 4, *cluster.endpoints[4], timeout=40)
+            assert result.returncode == 0 and b"does not answer" not in result.stdout, result
+            cluster.members[leader].wait_exit(69)
+            cluster.forget_member(leader)
+            cluster.wait_voters(cluster.ids)
+            load.wait_progress()
+
+            dead = cluster.followers(cluster.wait_leader())[0]
+            cluster.members[dead].kill()
+            cluster.forget_member(dead)
+            member = cluster.new_member(5)
+            result = cluster.raftctl("--timeout", 3000, "member", "replace", dead, 5, *cluster.endpoints[5])
+            assert result.returncode == 5 and b"does it run" in result.stderr, result
+            member.start()
+            result = cluster.raftctl("--timeout", 30000, "member", "replace", dead, 5, *cluster.endpoints[5], timeout=40)
+            assert result.returncode == 0, result
+            cluster.wait_voters(cluster.ids)
+            load.wait_progress()
+        for words in ((9, 6), (4, 4)):
+            result = cluster.raftctl("member", "replace", *words, "tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
+            assert result.returncode in (2, 4) and result.stderr, result
+        cluster.wait_agreement()
+        verify(cluster, pairs)
+
+
 def test_a_cluster_that_grew_from_one_hands_over(env):
     """The founder's file names only itself; stopped as the leader of three it hands over like any other."""
     with Cluster(env, n_members=1) as cluster:
