@@ -246,6 +246,12 @@ def test_debian_downgrade(env):
         assert status == 1 and "version 0.1.0 cannot read" in said and left == DATA and stops_or_restarts(calls) == []
         scripts.answers["raftctl"] = "exit 3"
         assert scripts.run(prerm, "upgrade", "0.1.0")[0] == 1
+        # Nothing in /var/lib/raft: raft.conf has put the data elsewhere, or there is none.
+        elsewhere = "rm -rf /var/lib/raft/*\n"
+        scripts.answers["raftctl"] = elsewhere + """echo '{"feature_level":2,"members":[{"feature_level":2}]}'"""
+        assert scripts.run(prerm, "upgrade", "0.1.0")[0] == 1
+        scripts.answers["raftctl"] = elsewhere + """echo '{"feature_level":null,"members":[{"feature_level":null}]}'; exit 3"""
+        assert scripts.run(prerm, "upgrade", "0.1.0")[0] == 0
         scripts.answers["raftctl"] = """echo '{"feature_level":1,"members":[{"feature_level":1}]}'"""
         assert scripts.run(prerm, "upgrade", "0.1.0")[0] == 0
         assert scripts.run(prerm, "failed-upgrade", "0.3.0", "0.2.0")[0] == 1, "the older version must not insist"
