@@ -564,6 +564,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	member->incarnation = status.incarnation;
 	member->up = true;
 	sim_level_started(sim, number);
+	member->view = (struct sim_view){0}; /* what its last life knew may never have reached the disk */
 	view_update(sim, number);
 	sim_check_started(sim, number);
 	sim_progress_started(sim, number);
