@@ -257,6 +257,7 @@ static int run(struct search *search, struct kv_answer_body *ret_answer)
 			return code;
 		if (take_event(search, &event)) {
 			search->call->link = event.link;
+			search->call->repeated = search->maybe;
 			*ret_answer = event.answer;
 			return CTL_OK;
 		}

@@ -19,6 +19,7 @@ struct ctl_call {
 	uint64_t deadline_us;
 	unsigned link;	   /* the one that answered; meaningful after a call returned CTL_OK */
 	bool leader_known; /* it was the leader */
+	bool repeated;	   /* an earlier copy of the question may have been taken as well; meaningful likewise */
 };
 
 /* Asks whoever leads. On CTL_OK *ret_answer (valid until the next call) is a final one: KV_ANSWER_OK, _NOT_FOUND or

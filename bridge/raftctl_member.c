@@ -122,6 +122,43 @@ static int await_change(struct ctl_call *call, uint64_t index)
 	}
 }
 
+static const struct kv_member *find_member(const struct kv_membership *membership, uint64_t id)
+{
+	for (uint32_t k = 0; k < membership->count; k++)
+		if (membership->members[k].id == id)
+			return &membership->members[k];
+	return NULL;
+}
+
+/* Whether the membership is what the change makes it. */
+static bool is_made(const struct kv_change *change, const struct kv_membership *membership)
+{
+	const struct kv_member *member = find_member(membership, change->id);
+	switch ((enum kv_change_type)change->type) {
+	case KV_CHANGE_REMOVE:
+		return member == NULL;
+	case KV_CHANGE_PROMOTE:
+		return member != NULL && member->role != KV_MEMBER_LEARNER;
+	case KV_CHANGE_ADD:
+	case KV_CHANGE_MOVE:
+		return member != NULL && strcmp(member->peer, change->peer) == 0 &&
+		       strcmp(member->client, change->client) == 0;
+	}
+	return false;
+}
+
+/* The answer to the first copy may be lost, above all when the leader itself was removed: then the second copy is refused because
+ * of the first. */
+static int take_refusal(struct ctl_call *call, const struct kv_change *change, const struct kv_answer_body *answer)
+{
+	struct kv_membership membership;
+	char why[256]; /* the answer lives until the next question */
+	(void)snprintf(why, sizeof why, "%.*s", (int)answer->size, (const char *)answer->data);
+	if (call->repeated && call_membership(call, &membership) == CTL_OK && is_made(change, &membership))
+		return await_change(call, membership.index);
+	return ctl_fail(CTL_FAILED, "refused: %s", why);
+}
+
 static int ask_change(struct ctl_call *call, const struct kv_change *change)
 {
 	uint8_t body[24 + 2 * KV_ENDPOINT_MAX];
@@ -133,7 +170,7 @@ static int ask_change(struct ctl_call *call, const struct kv_change *change)
 	if (code != CTL_OK)
 		return code;
 	if (answer.answer == KV_ANSWER_REFUSED)
-		return ctl_fail(CTL_FAILED, "refused: %.*s", (int)answer.size, (const char *)answer.data);
+		return take_refusal(call, change, &answer);
 	if (answer.answer != KV_ANSWER_OK)
 		return ctl_fail(CTL_FAILED, "refused: %s", ctl_answer_name(answer.answer));
 	return await_change(call, answer.number);
@@ -151,14 +188,6 @@ static int set_endpoint(char *target, const char *text)
 }
 
 /* replace ---------------------------------------------------------------------------------------------- */
-
-static const struct kv_member *find_member(const struct kv_membership *membership, uint64_t id)
-{
-	for (uint32_t k = 0; k < membership->count; k++)
-		if (membership->members[k].id == id)
-			return &membership->members[k];
-	return NULL;
-}
 
 /* Whether the member can be asked anything; it is given a second. */
 static bool answers(struct ctl *ctl, uint64_t id)
