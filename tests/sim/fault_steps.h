@@ -1,5 +1,5 @@
 /*
- * What faults.c shares with faults_leader.c: choices, links, and steps that follow later. Nobody else includes it.
+ * What the files with faults share: choices, links, steps that follow later, and what each kind does.
  */
 #ifndef RAFT_KV_SIM_FAULT_STEPS_H
 #define RAFT_KV_SIM_FAULT_STEPS_H
@@ -11,25 +11,47 @@ unsigned sim_fault_leader(const struct sim *sim);
 /* Each magnitude between low and high is as likely as the others. */
 uint64_t sim_fault_span(uint64_t number, uint64_t low, uint64_t high);
 /* From members of one set to members of the other; direction 0: only there, 1: only back, else both. */
-uint64_t sim_fault_links(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction);
+uint64_t sim_fault_between(const struct sim *sim, uint64_t one, uint64_t other, uint64_t direction);
 void sim_fault_cut(struct sim *sim, uint64_t links, uint64_t delay_us, uint64_t span_us);
 /* After the delay sim_fault_step is called with the number, unless the calm has begun. */
 void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
 /* After the delay sim_operator_step is called, unless the calm has begun. */
-void sim_fault_errand(struct sim *sim, uint64_t delay_us, uint64_t errand);
+void sim_fault_errand_later(struct sim *sim, uint64_t delay_us, uint64_t errand);
 
+/* sim_fault_remove is called, unless the calm has begun. */
+void sim_fault_remove_later(struct sim *sim, unsigned member, uint64_t delay_us);
+
+/* There is a machine, and a member that may run on it. */
+bool sim_fault_is_present(const struct sim *sim, unsigned member);
+/* One of those whose bit is set; sim_members() when there is none. */
+unsigned sim_fault_any_of(const struct sim *sim, uint64_t members, uint64_t number);
+/* The present member that the fault's a names. */
+unsigned sim_fault_which(const struct sim *sim, const struct sim_fault *fault);
+uint64_t sim_fault_down_time(uint64_t number);
+
+/* The member, or the machine of one that is down already; it starts again after down_us. 0: that changed nothing. */
+int sim_fault_crash(struct sim *sim, unsigned member, enum sim_crash how, uint64_t down_us);
+/* It dies at one of the first operations of its next start. */
+void sim_fault_die_in_recovery(struct sim *sim, unsigned member, uint64_t number, uint64_t down_us);
 /* Pauses a member that is up; 0: it is not, or is paused already. */
 int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t span_us);
 
-/* faults_leader.c */
-int sim_fault_stop_leader(struct sim *sim, const struct sim_fault *fault);
-int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault);
-int sim_fault_depose(struct sim *sim, const struct sim_fault *fault);
-int sim_fault_slow_writer(struct sim *sim, const struct sim_fault *fault);
-void sim_fault_step(struct sim *sim, unsigned member, uint64_t number);
+void sim_fault_step(struct sim *sim, unsigned member, uint64_t number); /* faults_leader.c */
 
-/* levels.c: of the program that the member runs */
-int sim_fault_upgrade(struct sim *sim, unsigned member, uint64_t down_us);
-int sim_fault_downgrade(struct sim *sim, unsigned member, uint64_t down_us);
+/* faults_loss.c: a majority of voters keeps its data, whatever configuration will turn out to be in force, although one member
+ * loses its own and another one leaves. */
+#define SIM_NOBODY SIM_MEMBERS_MAX
+bool sim_fault_borne(const struct sim *sim, unsigned lost, unsigned removed);
+/* Faults that may cost a member its data never hit so many that a majority is gone. */
+bool sim_fault_may_lose(struct sim *sim, unsigned member);
+
+/* faults_members.c: asks the leader to, if that is borne */
+int sim_fault_remove(struct sim *sim, unsigned member);
+
+/* What each kind of fault does; 1, or 0 when the state of the world left it nothing to do. */
+#define SIM_FAULT_DECLARATION(kind, every_low_us, every_high_us, chance)                                               \
+	int sim_fault_##kind(struct sim *sim, const struct sim_fault *fault);
+SIM_FAULTS(SIM_FAULT_DECLARATION)
+#undef SIM_FAULT_DECLARATION
 
 #endif

@@ -86,10 +86,10 @@ int sim_fault_depose(struct sim *sim, const struct sim_fault *fault)
 	uint64_t span_us = sim_fault_span(fault->c, 200 * MILLISECOND, 4000 * MILLISECOND);
 	sim_note(sim, "leader %u is to be deposed, with %llx", leader + 1, (unsigned long long)company);
 	if (answers) {
-		sim_network_slow(sim, sim_fault_links(sim, others, company, 0), slow_us);
+		sim_network_slow(sim, sim_fault_between(sim, others, company, 0), slow_us);
 		step_later(sim, span_us, STEP_FULL_SPEED, leader, 0);
 	}
-	sim_fault_cut(sim, sim_fault_links(sim, company, others, answers ? 0 : 2), slow_us, span_us);
+	sim_fault_cut(sim, sim_fault_between(sim, company, others, answers ? 0 : 2), slow_us, span_us);
 	if (company != (uint64_t)1 << leader && sim_random_below(&random, 2) == 0)
 		writes_late(sim, leader, company, slow_us + span_us, &random);
 	if (sim_random_below(&random, 2) == 0)
@@ -133,7 +133,7 @@ int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault)
 	uint64_t one = (uint64_t)1 << leader;
 	uint64_t wait_us = sim->plan.election_min_us + sim_random_below(&random, 3 * election_us);
 	sim_note(sim, "leader %u has only %llx", leader + 1, (unsigned long long)company);
-	sim_fault_cut(sim, sim_fault_links(sim, one, ~company, 2), 0, wait_us + 4 * election_us);
+	sim_fault_cut(sim, sim_fault_between(sim, one, ~company, 2), 0, wait_us + 4 * election_us);
 	step_later(sim, wait_us, STEP_USURPED, leader, sim_random_u64(&random));
 	return 1;
 }
@@ -145,7 +145,7 @@ static void usurped(struct sim *sim, unsigned leader, uint64_t seed)
 	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
 	uint64_t how = sim_random_below(&random, 3);
 	sim_note(sim, "leader %u is usurped", leader + 1);
-	sim_fault_cut(sim, sim_fault_links(sim, one, ~one, 2), 0, election_us + sim_random_below(&random, 3 * election_us));
+	sim_fault_cut(sim, sim_fault_between(sim, one, ~one, 2), 0, election_us + sim_random_below(&random, 3 * election_us));
 	if (how == 0)
 		closes(sim, leader, ~one, &random);
 	for (unsigned k = 0; how == 1 && k < sim_members(sim); k++) {
@@ -196,7 +196,7 @@ static void replaced(struct sim *sim, uint64_t seed)
 		return;
 	uint64_t one = (uint64_t)1 << leader;
 	sim_note(sim, "leader %u is replaced", leader + 1);
-	sim_fault_cut(sim, sim_fault_links(sim, one, ~one, 2), 0,
+	sim_fault_cut(sim, sim_fault_between(sim, one, ~one, 2), 0,
 		      sim_fault_span(seed, 300 * MILLISECOND, 3000 * MILLISECOND));
 	if (seed / STEPS % 2 == 0)
 		burst(sim, leader, seed);

@@ -27,8 +27,9 @@ unsigned sim_level_of_program(const struct sim *sim, unsigned number)
 }
 
 /* The next program is installed; the member is restarted for it. */
-int sim_fault_upgrade(struct sim *sim, unsigned number, uint64_t down_us)
+int sim_fault_upgrade(struct sim *sim, const struct sim_fault *fault)
 {
+	unsigned number = sim_fault_which(sim, fault);
 	struct sim_member *member = &sim->members[number];
 	if (member->level == SIM_LEVEL_MAX || member->older_level > 0)
 		return 0;
@@ -36,7 +37,7 @@ int sim_fault_upgrade(struct sim *sim, unsigned number, uint64_t down_us)
 	sim_note(sim, "%u gets a program of level %u", number + 1, member->level);
 	if (member->up) {
 		sim_member_crash(sim, number, SIM_KILL);
-		sim_fault_restart(sim, number, down_us);
+		sim_fault_restart(sim, number, sim_fault_down_time(fault->c));
 	}
 	return 1;
 }
@@ -55,8 +56,9 @@ static unsigned durable_level(const struct sim *sim, unsigned number)
 
 /* An older program is started on what a newer one left, for one life: where the platter says for sure that it must not, and where
  * nothing newer has been written yet, so that nothing keeps it from starting. */
-int sim_fault_downgrade(struct sim *sim, unsigned number, uint64_t down_us)
+int sim_fault_downgrade(struct sim *sim, const struct sim_fault *fault)
 {
+	unsigned number = sim_fault_which(sim, fault);
 	struct sim_member *member = &sim->members[number];
 	unsigned level = durable_level(sim, number);
 	unsigned older = level > RAFT_LEVEL_MIN ? level - 1 : RAFT_LEVEL_MIN;
@@ -65,7 +67,7 @@ int sim_fault_downgrade(struct sim *sim, unsigned number, uint64_t down_us)
 	sim_note(sim, "%u gets an older program, of level %u", number + 1, older);
 	sim_member_crash(sim, number, SIM_KILL);
 	member->older_level = older;
-	sim_fault_restart(sim, number, down_us);
+	sim_fault_restart(sim, number, sim_fault_down_time(fault->c));
 	return 1;
 }
 

@@ -431,5 +431,5 @@ void sim_operator_step(struct sim *sim, uint64_t number)
 		errand->active = false;
 		return;
 	}
-	sim_fault_errand(sim, 1 + sim_random_below(&errand->random, 50000), number);
+	sim_fault_errand_later(sim, 1 + sim_random_below(&errand->random, 50000), number);
 }

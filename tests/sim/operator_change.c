@@ -1,6 +1,6 @@
 /*
  * What operators ask members to do: changes of the membership, possible and impossible ones, hand-over, founding. In the bodies
- * that raftctl sends. What may be asked without danger to the data is up to faults.c.
+ * that raftctl sends. What may be asked without danger to the data is up to faults_members.c.
  */
 #include "operator.h"
 

@@ -69,7 +69,7 @@
 
 /*
  * X(kind, every_low_us, every_high_us, chance): with `chance` per million a run has this kind of fault at all, on average once
- * in a time drawn from every_low_us … every_high_us. What a fault does is in faults.c.
+ * in a time drawn from every_low_us … every_high_us. What a fault does is in faults*.c.
  */
 #define SIM_FAULTS(X)                                                                                                  \
 	X(kill, 200000, 3200000, 800000)                                                                               \

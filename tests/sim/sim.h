@@ -6,12 +6,13 @@
  *   sim.h       the world: time, randomness, the queue of events
  *   run.c       one run: start, events, faults, calm
  *   trace.c     events as text
- *   faults.c    what each kind of fault does
+ *   faults.c    faults: how they are run and end, and what those do that strike a member
+ *   faults_network.c, faults_disk.c, faults_loss.c (what may cost data), faults_members.c: what the others do
  *   faults.h    what faults leave in the world, and what is counted of them
  *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere; its parts: disk_internal.h
  *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
  *   clock.c     members' clocks, which drift and leap
- *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what it shares with faults.c
+ *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what these files share
  *   stale.c     answers of earlier terms, which arrive at the worst moment
  *   trial.c     a last fault that stays while the rest must go on
  *   network.c   frames between members: lost, doubled, late, garbled, held back, cut off, dropped by full queues

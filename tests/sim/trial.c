@@ -105,7 +105,7 @@ static void impose(struct sim *sim)
 	uint64_t other = (uint64_t)1 << trial->other;
 	switch (trial->kind) {
 	case TRIAL_DEAF:
-		sim_network_cut(sim, sim_fault_links(sim, one, ~one, 1), true);
+		sim_network_cut(sim, sim_fault_between(sim, one, ~one, 1), true);
 		return;
 	case TRIAL_DOWN:
 		sim_member_crash(sim, trial->leader, SIM_KILL);
@@ -114,10 +114,10 @@ static void impose(struct sim *sim)
 		sim->members[trial->leader].disk_faults.stall_until_us = sim->now_us + 3600000000u;
 		return;
 	case TRIAL_APART:
-		sim_network_cut(sim, sim_fault_links(sim, one, other, 2), true);
+		sim_network_cut(sim, sim_fault_between(sim, one, other, 2), true);
 		return;
 	case TRIAL_GONE:
-		sim_network_cut(sim, sim_fault_links(sim, other, ~other, 2), true);
+		sim_network_cut(sim, sim_fault_between(sim, other, ~other, 2), true);
 		return;
 	case TRIAL_TOGETHER:
 		all_together(sim);
