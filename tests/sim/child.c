@@ -26,21 +26,29 @@ uint64_t sim_real_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-void sim_child_prepare(void)
+static sigset_t awaited(void)
 {
 	sigset_t set;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	return set;
+}
+
+/* Children inherit that: what a terminal sends to all of them ends none before its verdict. */
+void sim_child_prepare(void)
+{
+	const sigset_t set = awaited();
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-void sim_child_wait(void)
+bool sim_child_wait(void)
 {
 	const struct timespec timeout = {.tv_nsec = 200000000};
-	sigset_t set;
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	(void)sigtimedwait(&set, NULL, &timeout); /* too early or too late does no harm: the caller asks every child */
+	const sigset_t set = awaited();
+	int number = sigtimedwait(&set, NULL, &timeout); /* too early or too late does no harm: the caller asks every child */
+	return number != SIGINT && number != SIGTERM;
 }
 
 static void child_main(const struct sim_plan *plan, struct sim_result *result, int output, pid_t parent)

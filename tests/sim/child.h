@@ -25,14 +25,14 @@ struct sim_verdict {
 	char *output;		       /* owned: what the process said when it did not die of sim_fail(); may be NULL */
 };
 
-/* Before the first child: from then on sim_child_wait() notices ends. */
+/* Before the first child: from then on sim_child_wait() notices ends, and SIGINT and SIGTERM. */
 void sim_child_prepare(void);
 
 /* The plan is copied by fork. */
 void sim_child_start(struct sim_child *child, const struct sim_plan *plan);
 
-/* Waits until some child ends, for a fraction of a second at most. */
-void sim_child_wait(void);
+/* Waits until some child ends, for a fraction of a second at most. False: whoever started this process wants it to end. */
+bool sim_child_wait(void) __attribute__((warn_unused_result));
 
 /* True when it has ended; one whose virtual time has stood still for hang_ms of real time is made to end first. The verdict's output is the caller's. */
 bool sim_child_ended(struct sim_child *child, uint64_t hang_ms, struct sim_verdict *ret_verdict);

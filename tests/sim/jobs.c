@@ -25,8 +25,10 @@ struct campaign {
 	uint64_t next_seed;
 	uint64_t begun_ms;
 	uint64_t n_started, n_passed, n_failed;
+	bool ended_early;
 	uint64_t simulated_us;
 	struct sim_counts counts; /* of all runs */
+	struct sim_counts seeds;  /* in which each of them was more than 0 */
 	struct sim_shrink failures[KINDS_MAX];
 	unsigned n_kinds;
 	uint64_t failed_seeds[FAILED_SEEDS_MAX];
@@ -108,8 +110,11 @@ static void remember_failure(struct campaign *campaign, struct sim_plan *plan, c
 static void judge(struct campaign *campaign, struct job *job, struct sim_verdict *verdict)
 {
 	campaign->simulated_us += verdict->result.now_us - SIM_BEGIN_US;
-	for (unsigned k = 0; k < SIM_COUNTS; k++)
-		*sim_count(&campaign->counts, k) += *sim_count(&verdict->result.counts, k);
+	for (unsigned k = 0; k < SIM_COUNTS; k++) {
+		uint64_t n = *sim_count(&verdict->result.counts, k);
+		*sim_count(&campaign->counts, k) += n;
+		*sim_count(&campaign->seeds, k) += n > 0;
+	}
 	if (verdict->passed) {
 		campaign->n_passed++;
 		if (!campaign->options->quiet)
@@ -148,6 +153,20 @@ static bool turn(struct campaign *campaign)
 		any = any || job->child.pid != 0;
 	}
 	return any;
+}
+
+/* Runs under way give no verdict any more. */
+static void give_up(struct campaign *campaign)
+{
+	for (unsigned k = 0; k < campaign->options->jobs; k++) {
+		struct job *job = &campaign->jobs[k];
+		if (job->child.pid == 0)
+			continue;
+		sim_child_kill(&job->child);
+		sim_plan_fini(&job->plan);
+		campaign->n_started--;
+	}
+	campaign->ended_early = true;
 }
 
 static unsigned count_loud(struct sim_plan *plan)
@@ -191,13 +210,46 @@ static void shrink_failure(const struct sim_options *options, struct sim_shrink 
 	(void)fflush(stdout);
 }
 
+static void print_rows(const struct campaign *campaign, const char *what, unsigned first, unsigned end)
+{
+	struct sim_counts counts = campaign->counts, seeds = campaign->seeds;
+	printf("| %s | times | in seeds |\n|---|---:|---:|\n", what);
+	for (unsigned k = first; k < end; k++)
+		printf("| `%s` | %" PRIu64 " | %" PRIu64 " |\n", sim_count_name(k), *sim_count(&counts, k),
+		       *sim_count(&seeds, k));
+	printf("\n");
+}
+
+/* In the form in which READMEs and reports have their tables. */
+static void print_table(const struct campaign *campaign)
+{
+	const unsigned counters = SIM_COUNTS - SIM_FAULT_KINDS;
+	uint64_t faults = 0;
+	for (unsigned k = 0; k < SIM_FAULT_KINDS; k++)
+		faults += campaign->counts.faults[k];
+	print_rows(campaign, "fault", counters, SIM_COUNTS);
+	print_rows(campaign, "what happened", 0, counters);
+	printf("| in all | |\n|---|---:|\n| seeds | %" PRIu64 " |\n| simulated hours | %.2f |\n| faults | %" PRIu64
+	       " |\n\n",
+	       campaign->n_started, (double)campaign->simulated_us / 3.6e9, faults);
+}
+
+static void print_sum(const struct campaign *campaign)
+{
+	printf("sum: ");
+	print_counts(&campaign->counts, true);
+	printf("\n");
+}
+
 static void print_summary(const struct campaign *campaign, uint64_t real_ms)
 {
 	double simulated = (double)campaign->simulated_us / 1e6;
 	double real = (double)(real_ms + 1) / 1e3;
-	printf("sum: ");
-	print_counts(&campaign->counts, true);
-	printf("\n%" PRIu64 " passed, %" PRIu64 " failed: %" PRIu64 " seeds from %" PRIu64
+	if (campaign->options->table)
+		print_table(campaign);
+	else
+		print_sum(campaign);
+	printf("%" PRIu64 " passed, %" PRIu64 " failed: %" PRIu64 " seeds from %" PRIu64
 	       ", %.2f simulated hours in %.1f s, %.0f times real time\n",
 	       campaign->n_passed, campaign->n_failed, campaign->n_started, campaign->options->first_seed,
 	       simulated / 3600, real, simulated / real);
@@ -218,12 +270,17 @@ uint64_t sim_jobs_run(const struct sim_options *options)
 	campaign->begun_ms = sim_real_ms();
 	sim_child_prepare();
 	while (turn(campaign))
-		sim_child_wait();
+		if (!sim_child_wait()) {
+			give_up(campaign);
+			break;
+		}
 	uint64_t real_ms = sim_real_ms() - campaign->begun_ms;
 	for (unsigned k = 0; k < campaign->n_kinds; k++)
 		shrink_failure(options, &campaign->failures[k]);
 	print_summary(campaign, real_ms);
 	uint64_t failed = campaign->n_failed;
+	if (campaign->ended_early && options->run_ms == 0)
+		failed += options->last_seed - options->first_seed + 1 - campaign->n_started;
 	free(campaign);
 	return failed;
 }

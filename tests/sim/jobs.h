@@ -19,6 +19,7 @@ struct sim_options {
 	struct sim_plan goals; /* only what it is to reach */
 	unsigned jobs;
 	bool quiet;
+	bool table;	       /* the summary is one */
 	uint64_t shrink_ms;    /* of real time for each shrinking; 0: none */
 	const char *directory; /* for replay files */
 };
@@ -26,7 +27,8 @@ struct sim_options {
 /* The plan of a seed under these options. */
 void sim_options_plan(const struct sim_options *options, uint64_t seed, struct sim_plan *ret_plan);
 
-/* Returns the number of runs that failed. */
+/* Returns the number of runs that failed, or that were asked for and did not happen: SIGINT and SIGTERM end it early, with a
+ * summary. */
 uint64_t sim_jobs_run(const struct sim_options *options);
 
 void sim_print_passed(const struct sim_plan *plan, const struct sim_result *result);

@@ -26,7 +26,7 @@ static int usage(void)
 	fputs("usage: raft-sim --seed S [--seconds T] [--members N] [--trace]       one run\n"
 	      "       raft-sim --replay FILE [--trace]                             one run, as the file says\n"
 	      "       raft-sim --seeds A-B [--jobs N] [--seconds T] [--members N]  many runs\n"
-	      "       raft-sim --minutes M [--seed S] [--jobs N] [...]             new seeds for so long\n"
+	      "       raft-sim --minutes M [--seed S] [--jobs N] [...]             new seeds for so long, or until SIGINT\n"
 	      "\n"
 	      "  --trace              one run: every event as text\n"
 	      "  --history FILE       one run: what clients asked and were told, for raft-linearizability\n"
@@ -35,6 +35,7 @@ static int usage(void)
 	      "  --reach COUNT=N      the run fails when it gets there: finds, and shrinks, a run in which something\n"
 	      "                       happens; of several all must be reached. Counts are those of a verdict line\n"
 	      "  --quiet              many runs: only failures and the summary\n"
+	      "  --table              many runs: the summary as tables, how often each fault happened, in how many seeds\n"
 	      "  --no-shrink          many runs: leave the plans of failures as they are\n"
 	      "  --shrink-seconds T   of real time for shrinking one failure (default 60)\n"
 	      "  --patience T         many runs: seconds of real time until a run hangs (default 120)\n"
@@ -120,6 +121,9 @@ static bool parse_option(struct arguments *arguments, int option, const char *va
 	case 'q':
 		options->quiet = true;
 		return true;
+	case 'c':
+		options->table = true;
+		return true;
 	default:
 		return false;
 	}
@@ -142,6 +146,7 @@ static bool parse(struct arguments *arguments, int argc, char **argv)
 					      {"patience", required_argument, NULL, 'p'},
 					      {"trace", no_argument, NULL, 'T'},
 					      {"quiet", no_argument, NULL, 'q'},
+					      {"table", no_argument, NULL, 'c'},
 					      {NULL, 0, NULL, 0}};
 	const struct sim_options *options = &arguments->options;
 	int option;

@@ -24,7 +24,8 @@ static bool try_plan(struct sim_shrink *shrink, struct sim_plan *plan)
 			sim_plan_fini(plan);
 			return false;
 		}
-		sim_child_wait();
+		if (!sim_child_wait())
+			shrink->deadline_ms = 0;
 	}
 	same = !verdict.passed && strcmp(verdict.kind, shrink->kind) == 0;
 	free(verdict.output);
