@@ -38,7 +38,7 @@ struct replicator {
 	struct replicator_machine machine; /* as much of it as the program knows; the rest is NULL */
 	int epoll_fd;
 	int timer_fd;
-	uint64_t armed_us; /* when the timer fires; UINT64_MAX: not armed */
+	uint64_t armed_us; /* when the timer fires, or did, and is readable since; UINT64_MAX: not armed */
 	/* Longer promises than this member gives now may have been given before its start, and are over then; 0: none were. */
 	uint64_t promises_end_us;
 	uint64_t promise_us;
@@ -211,10 +211,12 @@ static int open_descriptors(struct replicator *replicator, int transport_fd)
 	return r;
 }
 
-static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
+/* Setting a timer is dear, above all on a virtual machine. One that fires too early only costs a turn, so it is moved only
+ * when that matters; and one that has fired stays readable as long as each turn leaves work for the next. */
+static int arm_timer(struct replicator *replicator, uint64_t deadline_us, uint64_t now_us)
 {
-	/* A timer that fires too early only costs a turn; so it is moved forward only when that matters. */
-	if (deadline_us >= replicator->armed_us)
+	bool fired = replicator->armed_us <= now_us;
+	if (fired ? deadline_us <= now_us : deadline_us >= replicator->armed_us)
 		return 0;
 	struct itimerspec when = {0};
 	if (deadline_us == 0)
@@ -223,7 +225,7 @@ static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
 	when.it_value.tv_nsec = (long)(deadline_us % 1000000u) * 1000;
 	if (timerfd_settime(replicator->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
 		return -errno;
-	replicator->armed_us = deadline_us;
+	replicator->armed_us = deadline_us; /* and what it had fired before is forgotten */
 	return 0;
 }
 
@@ -323,7 +325,7 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	disk_posix_watch_reads(disk, NULL, NULL);
 	r = open_descriptors(replicator, transport_fd);
 	if (r == 0)
-		r = arm_timer(replicator, 0);
+		r = arm_timer(replicator, 0, 0);
 	if (r < 0)
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot set up descriptors: %s", strerror(-r));
 	return r;
@@ -389,16 +391,11 @@ int replicator_fd(const struct replicator *replicator)
 int replicator_process(struct replicator *replicator)
 {
 	uint64_t now = clock_us(CLOCK_BOOTTIME);
-	if (now >= replicator->armed_us) {
-		uint64_t fired;
-		(void)!read(replicator->timer_fd, &fired, sizeof fired); /* only resets it; EAGAIN when not yet */
-		replicator->armed_us = UINT64_MAX;
-	}
 	int r = replica_process(replicator->replica, now, clock_us(CLOCK_REALTIME) / 1000u);
 	if (r != 0)
 		return r;
 	replica_settle(replicator->replica, clock_us(CLOCK_BOOTTIME));
-	return arm_timer(replicator, replica_deadline_us(replicator->replica));
+	return arm_timer(replicator, replica_deadline_us(replicator->replica), now);
 }
 
 int replicator_propose(struct replicator *replicator, const struct replicator_command *commands, uint32_t n,
@@ -432,7 +429,7 @@ int replicator_bootstrap(struct replicator *replicator)
 int replicator_snapshot(struct replicator *replicator)
 {
 	int r = replica_snapshot(replicator->replica);
-	return r == 0 ? arm_timer(replicator, 0) : r;
+	return r == 0 ? arm_timer(replicator, 0, 0) : r;
 }
 
 void replicator_set_snapshot_limits(struct replicator *replicator, uint64_t log_bytes, uint32_t log_percent)
