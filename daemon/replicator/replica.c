@@ -432,7 +432,7 @@ uint64_t replica_deadline_us(const struct replica *replica)
 	if (replica->work_left || replica->transport->ops->pending(replica->transport))
 		return 0;
 	deadline = earlier(deadline, earlier(replica->hello_us, replica->disconnect_us));
-	deadline = earlier(deadline, replica->level_us);
+	deadline = earlier(deadline, earlier(replica->level_us, replica_taking_deadline_us(replica)));
 	if (replica->receiving.index != 0)
 		deadline = earlier(deadline, replica->receiving.again_us);
 	return deadline;

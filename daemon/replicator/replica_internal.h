@@ -21,6 +21,8 @@
 
 /* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
 #define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
+/* One is produced that often, unless clients wait for the snapshot: 320 MiB/s leave them CPU and disk. */
+#define REPLICA_SNAPSHOT_PACE_US 800u
 #define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
 #define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
 
@@ -46,6 +48,7 @@ struct replica_taking {
 	void *snapshot; /* the machine's; NULL: none is being taken */
 	uint8_t *buf;	/* REPLICA_SNAPSHOT_SLICE bytes, while one is being taken */
 	size_t filled, taken;
+	uint64_t next_us; /* when the next slice is due, once this one is taken */
 	bool read_all;
 	bool finishing; /* the storage has all of it */
 	uint64_t retry_us;
@@ -250,6 +253,8 @@ int replica_tend_level(struct replica *replica) __attribute__((warn_unused_resul
 /* The log since the newest snapshot, in bytes, above which another one is due. */
 uint64_t replica_snapshot_due_bytes(const struct replica *replica);
 int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
+/* When it wants to be called for the snapshot that is being taken; UINT64_MAX: when the disk has done something. */
+uint64_t replica_taking_deadline_us(const struct replica *replica);
 /* New entries wait for a snapshot that has not come nearer to its end for an election timeout. */
 bool replica_log_waits_in_vain(const struct replica *replica);
 void replica_taking_fini(struct replica *replica);
