@@ -114,6 +114,7 @@ struct replica {
 	struct replica_options options;
 	struct raft *core;
 	struct storage *storage;
+	struct disk *disk; /* the storage's */
 	struct transport *transport;
 	const struct replicator_machine *machine;
 	void *machine_arg;
@@ -131,6 +132,7 @@ struct replica {
 	bool stall_reported;
 	bool work_left;		/* frames or entries were left over by the last call */
 	int failed;		/* why the member must stop: nothing is done any more */
+	uint64_t promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
 	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none */
 
 	struct pending_queue runs;  /* struct pending_run */
@@ -188,6 +190,8 @@ int replica_step(struct replica *replica, const struct raft_event *event, const 
 void replica_note_time(struct replica *replica, uint64_t time_ms);
 
 /* start.c */
+/* Before anything is promised, and before anything else happens to the directory. Results and message as replicator_new. */
+int replica_begin_promises(struct replica *replica, char *message) __attribute__((warn_unused_result));
 /* storage_open, with what heals a damaged directory. Results and message as storage_open. */
 int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
 	__attribute__((warn_unused_result));

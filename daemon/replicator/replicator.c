@@ -6,7 +6,6 @@
 
 #include "daemon/assert.h"
 #include "daemon/config/config.h"
-#include "promise.h"
 #include "replica.h"
 
 #include <errno.h>
@@ -39,10 +38,6 @@ struct replicator {
 	int epoll_fd;
 	int timer_fd;
 	uint64_t armed_us; /* when the timer fires, or did, and is readable since; UINT64_MAX: not armed */
-	/* Longer promises than this member gives now may have been given before its start, and are over then; 0: none were. */
-	uint64_t promises_end_us;
-	uint64_t promise_us;
-	char directory[CONFIG_PATH_MAX + 1]; /* where that is written, in this case */
 };
 
 const char *replicator_result_name(int result)
@@ -246,30 +241,6 @@ static int copy_machine(struct replicator *replicator, const struct replicator_m
 	return -EINVAL;
 }
 
-/* Before anything is promised, and under the directory's lock. */
-static int begin_promises(struct replicator *replicator, const struct config_member *member,
-			  struct raft_options *options, char *message)
-{
-	int r = promise_begin(member->data, options->promise_us, &options->promised_us);
-	if (r == -EBADMSG)
-		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
-			       "%s/" PROMISE_FILE " is damaged; it says how long after its start this member must not vote. When "
-			       "the member has been stopped for longer than any election_timeout_min_ms that it ever had, "
-			       "remove the file",
-			       member->data);
-	else if (r < 0)
-		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read or write %s/" PROMISE_FILE ": %s",
-			       member->data, strerror(-r));
-	if (r != 0)
-		return r;
-	replicator->promise_us = options->promise_us;
-	if (options->promised_us > options->promise_us) {
-		memcpy(replicator->directory, member->data, strlen(member->data) + 1);
-		replicator->promises_end_us = clock_us(CLOCK_BOOTTIME) + options->promised_us;
-	}
-	return 0;
-}
-
 /* A start that takes long, and must be seen to go on. */
 struct start {
 	const struct replicator_machine *machine;
@@ -308,9 +279,7 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	int r = open_disk(config_find_member(config, id), &disk, message);
 	if (r < 0)
 		return r;
-	r = begin_promises(replicator, config_find_member(config, id), &options.raft, message);
-	if (r == 0)
-		r = open_transport(config, id, &transport, message);
+	r = open_transport(config, id, &transport, message);
 	if (r < 0) {
 		disk->ops->close(disk);
 		return r;
@@ -376,8 +345,8 @@ struct replicator *replicator_free(struct replicator *replicator)
 		(void)close(replicator->epoll_fd); /* nothing was written to it */
 	if (replicator->timer_fd >= 0)
 		(void)close(replicator->timer_fd);
-	if (replicator->promises_end_us != 0 && clock_us(CLOCK_BOOTTIME) >= replicator->promises_end_us)
-		(void)promise_end(replicator->directory, replicator->promise_us); /* else the next start waits longer */
+	if (replicator->replica != NULL)
+		replica_end_promises(replicator->replica, clock_us(CLOCK_BOOTTIME));
 	replica_free(replicator->replica);
 	free(replicator);
 	return NULL;
