@@ -43,6 +43,7 @@
 	X(sync_errors)                                                                                                 \
 	X(read_errors)                                                                                                 \
 	X(rotten_sectors)                                                                                              \
+	X(promises_unknown)  /* starts refused, because the file about them was damaged */                                 \
 	X(forgotten_records) /* newest ones that rotted */                                                             \
 	X(misdirected_writes)                                                                                          \
 	X(wipes)                                                                                                       \

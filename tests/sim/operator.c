@@ -263,6 +263,7 @@ int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed)
 	look_at_members(sim, member, &random);
 	look_at_log(sim, member, &random);
 	read_stale(sim, member, &random);
+	sim_operator_watch(sim, member, &random);
 	return 1;
 }
 
