@@ -418,6 +418,8 @@ static void end_turn(struct sim *sim, unsigned number, int r)
 		die(sim, number);
 		return;
 	}
+	if (r != 0)
+		sim_check_stopped(sim, number, r);
 	if (r == REPLICATOR_E_REMOVED) {
 		leave(sim, number);
 		return;

@@ -217,6 +217,7 @@ void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
 bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
+bool sim_platter_failed(const struct disk *platter);	 /* for good, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
 void sim_disk_event(struct disk *platter, uint64_t job); /* a job is done */
 /* What a power cut would leave at least, undamaged. Bytes and names live until the next call, or the next change of the disk. */
@@ -397,6 +398,7 @@ void sim_checks_new(struct sim *sim); /* before the first member starts */
 void sim_checks_free(struct sim *sim);
 void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
 void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
+void sim_check_stopped(struct sim *sim, unsigned member, int why); /* it must stop: check_stopped.c */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
 void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
