@@ -10,11 +10,11 @@
 
 static void get_progress(const struct raft *core, const struct raft_peer *peer, struct raft_progress *progress)
 {
-	progress->id = peer->id;
-	progress->incarnation = peer->incarnation;
-	progress->role = peer->member_role;
-	progress->voter = peer->voter;
-	progress->last_contact_us = peer->last_contact_us;
+	*progress = (struct raft_progress){.id = peer->id,
+					   .incarnation = peer->incarnation,
+					   .role = peer->member_role,
+					   .voter = peer->voter,
+					   .last_contact_us = peer->last_contact_us};
 	if (core->role != RAFT_LEADER)
 		return;
 	progress->match = peer->match;
@@ -36,10 +36,15 @@ static void get_membership(const struct raft *core, struct raft_status *status)
 	status->removed = core->removed;
 	status->level = raft_level(core);
 	status->n_voters = core->n_voters;
-	if (!latest)
-		return;
-	status->config_index = latest->index;
-	for (unsigned i = 0; i < latest->config.n_members; i++) {
+	if (latest)
+		status->config_index = latest->index;
+}
+
+static void get_peers(const struct raft *core, struct raft_status *status)
+{
+	const struct raft_config_record *latest = raft_configs_latest(&core->configs);
+
+	for (unsigned i = 0; latest && i < latest->config.n_members; i++) {
 		const struct raft_peer *peer = raft_find_peer_const(core, latest->config.members[i].id);
 
 		if (peer)
@@ -47,12 +52,12 @@ static void get_membership(const struct raft *core, struct raft_status *status)
 	}
 }
 
-void raft_get_status(const struct raft *core, struct raft_status *ret_status)
+void raft_get_own_status(const struct raft *core, struct raft_status *ret_status)
 {
 	struct raft_status *status = ret_status;
 	bool leads = core->role == RAFT_LEADER;
 
-	memset(status, 0, sizeof(*status));
+	memset(status, 0, offsetof(struct raft_status, peers));
 	status->id = core->options.id;
 	status->role = core->role;
 	status->leader = core->leader;
@@ -68,6 +73,12 @@ void raft_get_status(const struct raft *core, struct raft_status *ret_status)
 	status->promise_us = core->promise.until_us;
 	status->term_committed = leads && core->commit >= core->term_start;
 	get_membership(core, status);
+}
+
+void raft_get_status(const struct raft *core, struct raft_status *ret_status)
+{
+	raft_get_own_status(core, ret_status);
+	get_peers(core, ret_status);
 }
 
 uint64_t raft_term_at(const struct raft *core, uint64_t index)

@@ -393,9 +393,11 @@ struct raft_status {
 	unsigned level;	       /* feature level of the configuration in force; RAFT_LEVEL_MIN without one */
 	unsigned n_voters;     /* of the configuration in force */
 	unsigned n_peers;      /* the other members of the configuration in force, in its order */
-	struct raft_progress peers[RAFT_MEMBERS_MAX];
+	struct raft_progress peers[RAFT_MEMBERS_MAX]; /* what is behind n_peers is undefined */
 };
 void raft_get_status(const struct raft *core, struct raft_status *ret_status);
+/* The same without the others (n_peers is 0): for who asks in every turn. */
+void raft_get_own_status(const struct raft *core, struct raft_status *ret_status);
 
 /* A leader's heart: a beat begins with the first append, with entries or without, that is sent a heartbeat's time or more
  * after the one before began; so an idle leader's beats are its rounds of heartbeats. An answer counts for the beat under way

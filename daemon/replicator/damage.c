@@ -35,7 +35,7 @@ void replica_on_unreadable(struct replica *replica, uint64_t index, int error)
 	}
 	if (index <= replica->damaged_until)
 		return;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	replica->damaged_until = status.last_index;
 	replica_log(
 		replica, 2, "damaged",

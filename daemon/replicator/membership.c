@@ -24,7 +24,7 @@ const struct raft_config *replica_config(const struct replica *replica, uint64_t
 {
 	struct raft_status status;
 	uint64_t index = 0;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	const struct raft_config *config = raft_config_at(replica->core, status.last_index, &index);
 	if (ret_index != NULL)
 		*ret_index = index;
@@ -80,7 +80,7 @@ void replica_send_hello(struct replica *replica, uint64_t peer)
 {
 	struct raft_status status;
 	struct wire_message wire = replica_wire_message(replica, WIRE_HELLO, peer);
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	wire.hello.version_min = (uint16_t)replica->level; /* whoever knows less would misread the log */
 	wire.hello.version_max = (uint16_t)replica->options.level_max;
 	wire.hello.blank = is_blank(&status) && !replica->aside;
@@ -149,7 +149,7 @@ int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms
 		return replica->failed;
 	replica->now_us = now_us;
 	replica->wall_ms = wall_ms;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (!is_blank(&status) || raft_config_find(&replica->options.founders, replica->options.raft.id) == NULL)
 		return REPLICATOR_E_MEMBERSHIP;
 	return found(replica);
@@ -254,7 +254,7 @@ int replica_change(struct replica *replica, const struct replicator_change *chan
 		return replica->failed;
 	replica->now_us = now_us;
 	replica->wall_ms = wall_ms;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (status.role != RAFT_LEADER || current == NULL)
 		return REPLICATOR_E_NOT_LEADER;
 	if (change->if_index != 0 && change->if_index != index)
@@ -342,7 +342,7 @@ void replica_on_not_a_member(struct replica *replica, const struct wire_message 
 	struct raft_status status;
 	uint64_t index = 0;
 	const struct raft_config *config = replica_config(replica, &index);
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
 	if (config == NULL)
 		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "not-a-member",
@@ -383,7 +383,7 @@ static void tell_endpoint(struct replica *replica)
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (status.member || raft_config_find(&replica->options.founders, wire->from) != NULL)
 		return;
 	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
@@ -499,7 +499,7 @@ int replica_tend_membership(struct replica *replica)
 		replica->disconnect_us = UINT64_MAX;
 		disconnect_others(replica);
 	}
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (status.member && status.leader != RAFT_NO_MEMBER && is_named(replica)) {
 		replica->hello_us = UINT64_MAX;
 		return 0;

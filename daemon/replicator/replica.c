@@ -22,7 +22,7 @@ log_event(const struct replica *replica, struct replicator_event *event, const c
 	(void)vsnprintf(text, sizeof text, format, arguments); /* cut when too long */
 	event->text = text;
 	if (replica->core != NULL) {
-		raft_get_status(replica->core, &status);
+		raft_get_own_status(replica->core, &status);
 		event->term = status.hard_state.term;
 		event->role = (unsigned)status.role;
 		event->leader = status.leader;
@@ -275,7 +275,7 @@ static void replica_drop_proposals(struct replica *replica)
 	if (run == NULL)
 		return;
 	struct raft_status status;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	while ((run = pending_front(&replica->runs)) != NULL) {
 		if (status.role == RAFT_LEADER && status.hard_state.term == run->term)
 			return;

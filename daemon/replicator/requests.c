@@ -30,7 +30,7 @@ static int replica_propose_step(struct replica *replica, const struct replicator
 {
 	struct raft_status status;
 	uint64_t first_index = 0;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (status.role != RAFT_LEADER)
 		return REPLICATOR_E_NOT_LEADER;
 	replica_note_time(replica, replica->wall_ms);

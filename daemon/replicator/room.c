@@ -33,7 +33,7 @@ bool replica_has_room(const struct replica *replica, const struct raft_event *ev
 static bool is_leader(const struct replica *replica)
 {
 	struct raft_status status;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	return status.role == RAFT_LEADER;
 }
 

@@ -216,7 +216,7 @@ static int install(struct replica *replica, struct replica_receiving received)
 	}
 	r = replica_step(replica, &event, NULL, NULL);
 	struct raft_status status;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (r != RAFT_OK || status.base_index != received.index) {
 		/* Stale by now, or the log has all of it: it is applied from there. */
 		replica->restoring.reader = snapshot_reader_free(replica->restoring.reader);
@@ -243,7 +243,7 @@ int replica_on_snapshot_offer(struct replica *replica, const struct wire_message
 	struct replica_receiving *receiving = &replica->receiving;
 	struct raft_status status;
 	uint64_t wanted = 0;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (replica->machine->restore_begin == NULL || replica->restoring.reader != NULL ||
 	    wire->term < status.hard_state.term || status.role == RAFT_LEADER ||
 	    wire->snapshot_offer.index <= status.commit)

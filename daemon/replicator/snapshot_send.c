@@ -30,7 +30,7 @@ void replica_offer_snapshots(struct replica *replica, const uint64_t *peers, siz
 	struct raft_status status;
 	if (n_peers == 0 || !storage_snapshot_newest(replica->storage, &newest))
 		return;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	for (size_t k = 0; k < n_peers; k++) {
 		struct replica_peer *peer = replica_find_peer(replica, peers[k]);
 		if (peer == NULL || replica->now_us < peer->offered_us + replica->options.raft.heartbeat_us ||

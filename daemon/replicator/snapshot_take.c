@@ -221,7 +221,7 @@ static int compact(struct replica *replica)
 	struct raft_status status;
 	if (!is_superfluous(replica, &index, &term))
 		return 0;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	/* What the log's own disk does not hold yet would rest on that one file alone. */
 	if (index <= status.base_index || index > replica->applied || index > status.durable_index)
 		return 0;

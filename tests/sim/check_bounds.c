@@ -75,14 +75,15 @@ static void check_uncommitted(struct sim *sim, unsigned number, const struct raf
 /* The log behind the newest snapshot, however slow the disk that the next one is written to. Without something applied that the
  * newest lacks there is no next one, and what waits to be committed has bounds of its own; so does what arrives in one turn. A
  * member that could not read its snapshots begins with a log that was allowed to be longer. */
-static void check_log_size(struct sim *sim, unsigned number, const struct replica_options *options,
+static void check_log_size(struct sim *sim, unsigned number, const struct raft_options *options,
 			   const struct storage_stats *stats)
 {
 	struct storage_snapshot_info newest = {0};
 	struct replica *replica = sim->members[number].replica;
 	(void)storage_snapshot_newest(replica_storage(replica), &newest); /* none: all of the log counts */
-	uint64_t share = newest.file_bytes > options->snapshot_log_bytes ? newest.file_bytes : options->snapshot_log_bytes;
-	uint64_t turn = 2 * (options->raft.uncommitted_bytes_max + SIM_PROPOSAL_MAX) + 2 * options->raft.window_bytes_max;
+	uint64_t configured = sim->plan.snapshot_log_bytes;
+	uint64_t share = newest.file_bytes > configured ? newest.file_bytes : configured;
+	uint64_t turn = 2 * (options->uncommitted_bytes_max + SIM_PROPOSAL_MAX) + 2 * options->window_bytes_max;
 	struct sim_watch *watch = &sim->checks->members[number];
 	if (stats->log_bytes_since_snapshot < watch->log_found)
 		watch->log_found = 0;
@@ -102,21 +103,21 @@ void sim_check_bounds_started(struct sim *sim, unsigned number)
 
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status)
 {
-	struct replica_options options = sim_member_options(sim, number);
+	const struct raft_options options = sim_raft_options(sim, number);
 	struct storage_stats stats;
 	storage_get_stats(replica_storage(sim->members[number].replica), &stats);
-	uint64_t queue = 2 * (options.raft.uncommitted_bytes_max + SIM_PROPOSAL_MAX) + RECORD_OVERHEAD;
+	uint64_t queue = 2 * (options.uncommitted_bytes_max + SIM_PROPOSAL_MAX) + RECORD_OVERHEAD;
 	if (stats.queued_bytes > queue)
 		sim_fail(sim, "member %u has %" PRIu64 " bytes queued for its disk, above %" PRIu64, number + 1,
 			 stats.queued_bytes, queue);
-	uint64_t cache = options.storage.cache_bytes_max + 4 * stats.queued_bytes + CACHE_SLACK;
+	uint64_t cache = sim->plan.cache_bytes + 4 * stats.queued_bytes + CACHE_SLACK;
 	if (stats.cache_bytes > cache)
 		sim_fail(sim, "member %u keeps %" PRIu64 " bytes of its log in memory, above %" PRIu64, number + 1,
 			 stats.cache_bytes, cache);
 	check_log_size(sim, number, &options, &stats);
 	if (status->role == RAFT_LEADER) {
-		check_windows(sim, number, &options.raft, status);
-		check_uncommitted(sim, number, &options.raft, status);
+		check_windows(sim, number, &options, status);
+		check_uncommitted(sim, number, &options, status);
 	}
 }
 

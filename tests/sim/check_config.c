@@ -75,7 +75,7 @@ static void check_changed_by(struct sim *sim, unsigned number, const struct sim_
 	const struct sim_watch *watch = &checks->members[number];
 	const struct sim_term *slot = sim_check_term(sim, config->term);
 	struct raft_status status;
-	raft_get_status(replica_core(sim->members[number].replica), &status);
+	raft_get_own_status(replica_core(sim->members[number].replica), &status);
 	if (slot->leader != number + 1 || !sim_entry_known(checks, slot->first_entry))
 		return;
 	uint64_t first = sim_entry(checks, slot->first_entry)->index;

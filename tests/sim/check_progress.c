@@ -176,11 +176,11 @@ static void check_messages(struct sim *sim, unsigned number, const struct raft_s
 static void check_disk(struct sim *sim, unsigned number, const struct raft_status *status)
 {
 	struct member_progress *progress = &sim->progress->members[number];
-	const struct replica_options options = sim_member_options(sim, number);
+	const struct raft_options options = sim_raft_options(sim, number);
 	struct disk *disk = sim->members[number].disk_files;
 	struct storage *storage = replica_storage(sim->members[number].replica);
 	struct storage_stats stats;
-	uint64_t limit_us = options.raft.election_timeout_max_us + 2 * options.raft.heartbeat_us;
+	uint64_t limit_us = options.election_timeout_max_us + 2 * options.heartbeat_us;
 	uint64_t durable_seq = storage_durable_seq(storage);
 	storage_get_stats(storage, &stats);
 	if (sim->members[number].goes_on && status->role == RAFT_LEADER && status->n_peers > 0 &&

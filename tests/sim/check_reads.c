@@ -61,7 +61,7 @@ void sim_reads_asked(struct sim *sim, unsigned number, uint64_t ticket)
 {
 	struct reader *reader = &sim->reads->members[number];
 	struct raft_status status;
-	raft_get_status(replica_core(sim->members[number].replica), &status);
+	raft_get_own_status(replica_core(sim->members[number].replica), &status);
 	if (reader->term != status.hard_state.term)
 		memset(reader->followed, 0, sizeof reader->followed);
 	reader->term = status.hard_state.term;

@@ -52,7 +52,7 @@ void sim_check_restored(struct sim *sim, unsigned number)
 	struct raft_status status;
 	if (replica == NULL || watch->retired)
 		return; /* it is starting: sim_check_started looks at it */
-	raft_get_status(replica_core(replica), &status);
+	raft_get_own_status(replica_core(replica), &status);
 	if (watch->installing != status.base_index && (watch->before.base_index == status.base_index ||
 						       sim_snapshot_find(&watch->shadow, status.base_index) == NULL))
 		sim_fail(sim,

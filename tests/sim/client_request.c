@@ -174,7 +174,7 @@ static uint64_t place_of(const struct sim *sim, unsigned member, uint32_t n)
 	struct raft_status status;
 	if (!sim->members[member].up)
 		return 0;
-	raft_get_status(replica_core(sim->members[member].replica), &status);
+	raft_get_own_status(replica_core(sim->members[member].replica), &status);
 	return status.role == RAFT_LEADER ? status.last_index + n : 0;
 }
 

@@ -203,6 +203,26 @@ static void add_founder(struct raft_config *founders, unsigned member)
 	sim_endpoint_name(member, founder->peer_endpoint);
 }
 
+struct raft_options sim_raft_options(const struct sim *sim, unsigned member)
+{
+	return (struct raft_options){.id = member + 1,
+				     .heartbeat_us = sim->plan.heartbeat_us,
+				     .election_timeout_min_us = sim->plan.election_min_us,
+				     .election_timeout_max_us = sim->plan.election_min_us + sim->plan.election_spread_us,
+				     .batch_bytes_max = (uint32_t)sim->plan.batch_bytes,
+				     .window_bytes_max = (uint32_t)sim->plan.window_bytes,
+				     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
+}
+
+struct storage_options sim_storage_options(const struct sim *sim, unsigned member)
+{
+	return (struct storage_options){.cluster_id = SIM_CLUSTER,
+					.member_id = member + 1,
+					.incarnation = 1, /* drawn at each start */
+					.segment_size = (uint32_t)sim->plan.segment_pages * 4096,
+					.cache_bytes_max = sim->plan.cache_bytes};
+}
+
 struct replica_options sim_member_options(const struct sim *sim, unsigned member)
 {
 	struct replica_options options = {.cluster = SIM_CLUSTER};
@@ -216,19 +236,8 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 	options.checkpoint_entries = sim->plan.checkpoint_entries;
 	options.heal = sim->plan.heal != 0;
 	options.level_max = sim_level_of_program(sim, member);
-	options.raft = (struct raft_options){.id = member + 1,
-					     .heartbeat_us = sim->plan.heartbeat_us,
-					     .election_timeout_min_us = sim->plan.election_min_us,
-					     .election_timeout_max_us =
-						     sim->plan.election_min_us + sim->plan.election_spread_us,
-					     .batch_bytes_max = (uint32_t)sim->plan.batch_bytes,
-					     .window_bytes_max = (uint32_t)sim->plan.window_bytes,
-					     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
-	options.storage = (struct storage_options){.cluster_id = SIM_CLUSTER,
-						   .member_id = member + 1,
-						   .incarnation = 1, /* drawn at each start */
-						   .segment_size = (uint32_t)sim->plan.segment_pages * 4096,
-						   .cache_bytes_max = sim->plan.cache_bytes};
+	options.raft = sim_raft_options(sim, member);
+	options.storage = sim_storage_options(sim, member);
 	return options;
 }
 
@@ -254,7 +263,7 @@ static void view_update(struct sim *sim, unsigned number)
 	struct sim_view *view = &sim->members[number].view;
 	struct raft_status status;
 	uint64_t index = 0;
-	raft_get_status(core, &status);
+	raft_get_own_status(core, &status);
 	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
 	if (config != NULL)
 		sim_level_seen(sim, number, config, index);

@@ -268,7 +268,9 @@ void sim_member_resume(struct sim *sim, unsigned member);
 void sim_members_check_calm(const struct sim *sim); /* nobody has a wrong state and goes on */
 bool sim_member_listens(const struct sim *sim, unsigned member);
 bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
-struct replica_options sim_member_options(const struct sim *sim, unsigned member);
+struct replica_options sim_member_options(const struct sim *sim, unsigned member); /* what it is started with; dear */
+struct raft_options sim_raft_options(const struct sim *sim, unsigned member);
+struct storage_options sim_storage_options(const struct sim *sim, unsigned member);
 
 /* Feature levels of programs: levels.c */
 #define SIM_LEVEL_MAX 3u
