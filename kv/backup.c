@@ -21,19 +21,16 @@ _Static_assert(KV_BACKUP_HEADER_SIZE == OFFSET_HEADER_CHECKSUM + 8, "the checksu
 
 const char *kv_backup_result_name(int result)
 {
-	switch ((enum kv_backup_result)result) {
-	case KV_BACKUP_OK:
-		return "a backup";
-	case KV_BACKUP_SHORT:
-		return "too short to be a backup";
-	case KV_BACKUP_MAGIC:
-		return "not a backup of raftctl";
-	case KV_BACKUP_BAD_VERSION:
-		return "of a newer version than this raftctl knows";
-	case KV_BACKUP_DAMAGED:
-		return "damaged: its bytes are not those that were written";
-	}
-	return NULL;
+	static const char *const names[] = {
+		[KV_BACKUP_OK] = "a backup",
+		[KV_BACKUP_SHORT] = "too short to be a backup",
+		[KV_BACKUP_MAGIC] = "not a backup of raftctl",
+		[KV_BACKUP_BAD_VERSION] = "of a newer version than this raftctl knows",
+		[KV_BACKUP_DAMAGED] = "damaged: its bytes are not those that were written",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_BACKUP_DAMAGED + 1, "each has a name");
+	return result >= 0 && (size_t)result < sizeof(names) / sizeof(names[0]) ? names[result] : NULL;
 }
 
 void kv_backup_header_encode(uint8_t *buf, const struct kv_backup_header *header)

@@ -26,19 +26,16 @@ _Static_assert(KV_KEY_SIZE_MAX <= UINT16_MAX, "a key's size fits its field");
 
 const char *kv_operation_name(uint8_t operation)
 {
-	switch ((enum kv_operation)operation) {
-	case KV_REGISTER:
-		return "register";
-	case KV_PUT:
-		return "put";
-	case KV_DELETE:
-		return "delete";
-	case KV_CAS:
-		return "cas";
-	case KV_NOTHING:
-		return "nothing";
-	}
-	return NULL;
+	static const char *const names[] = {
+		[KV_REGISTER] = "register",
+		[KV_PUT] = "put",
+		[KV_DELETE] = "delete",
+		[KV_CAS] = "cas",
+		[KV_NOTHING] = "nothing",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_NOTHING + 1, "each has a name");
+	return operation < sizeof(names) / sizeof(names[0]) ? names[operation] : NULL;
 }
 
 size_t kv_command_size(const struct kv_command *command)

@@ -137,23 +137,18 @@ void kv_frame_finish(struct kv_frame *frame, uint8_t kind, uint64_t cluster)
 
 const char *kv_frame_result_name(int result)
 {
-	switch ((enum kv_frame_result)result) {
-	case KV_FRAME_OK:
-		return "ok";
-	case KV_FRAME_SHORT:
-		return "too short";
-	case KV_FRAME_MAGIC:
-		return "not a frame";
-	case KV_FRAME_BAD_VERSION:
-		return "unknown version";
-	case KV_FRAME_CHECKSUM:
-		return "checksum mismatch";
-	case KV_FRAME_FORMAT:
-		return "malformed";
-	case KV_FRAME_CLUSTER:
-		return "another cluster";
-	}
-	return "unknown";
+	static const char *const names[] = {
+		[KV_FRAME_OK] = "ok",
+		[KV_FRAME_SHORT] = "too short",
+		[KV_FRAME_MAGIC] = "not a frame",
+		[KV_FRAME_BAD_VERSION] = "unknown version",
+		[KV_FRAME_CHECKSUM] = "checksum mismatch",
+		[KV_FRAME_FORMAT] = "malformed",
+		[KV_FRAME_CLUSTER] = "another cluster",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_FRAME_CLUSTER + 1, "each has a name");
+	return result >= 0 && (size_t)result < sizeof(names) / sizeof(names[0]) ? names[result] : "unknown";
 }
 
 /* Takes one item off [cursor, end). Returns what it takes up, 0 when it is malformed. */

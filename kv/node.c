@@ -26,12 +26,9 @@ _Static_assert(RECORD_HEADER_SIZE == RECORD_IMAGE_OFFSET + KV_RECORD_IMAGE_OFFSE
 
 static size_t chunk_usable(size_t size)
 {
-	size_t chunk = (size + CHUNK_OVERHEAD + CHUNK_STEP - 1) & ~(size_t)(CHUNK_STEP - 1);
-
-	if (chunk < 2 * CHUNK_STEP)
-		chunk = 2 * CHUNK_STEP;
-	return chunk - CHUNK_OVERHEAD;
+	return ((size + CHUNK_OVERHEAD + CHUNK_STEP - 1) & ~(size_t)(CHUNK_STEP - 1)) - CHUNK_OVERHEAD;
 }
+_Static_assert(RECORD_HEADER_SIZE + 1 + CHUNK_OVERHEAD > CHUNK_STEP, "no record is smaller than the smallest block");
 
 /* Records --------------------------------------------------------------------------------------------- */
 

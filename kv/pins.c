@@ -104,8 +104,8 @@ static int seek(struct kv_pin *pin, uint64_t offset, uint8_t *buf, size_t capaci
 	while (pin->offset < offset && skipped < KV_PIN_SKIP_MAX) {
 		uint64_t left = offset - pin->offset;
 		size_t size = kv_snapshot_stream_read(pin->stream, buf, left < capacity ? (size_t)left : capacity);
-		if (size == 0)
-			break;
+
+		raft_assert(size > 0); /* the stream is longer than the offset */
 		pin->offset += size;
 		skipped += size;
 	}

@@ -103,16 +103,15 @@ static void release_replies(struct kv_sessions *sessions, struct kv_session *ses
 
 /* Order of use --------------------------------------------------------------------------------------------- */
 
+/* Never the newest: that one stays where it is, and is the last to expire. */
 static void unlink_use(struct kv_sessions *sessions, struct kv_session *session)
 {
+	raft_assert(session->newer != NULL);
 	if (session->older != NULL)
 		session->older->newer = session->newer;
 	else
 		sessions->oldest = session->newer;
-	if (session->newer != NULL)
-		session->newer->older = session->older;
-	else
-		sessions->newest = session->older;
+	session->newer->older = session->older;
 }
 
 static void link_newest(struct kv_sessions *sessions, struct kv_session *session)

@@ -39,39 +39,26 @@ struct kv_store_loader {
 
 const char *kv_load_result_name(int result)
 {
-	switch ((enum kv_load_result)result) {
-	case KV_LOAD_OK:
-		return "ok";
-	case KV_LOAD_SHORT:
-		return "short";
-	case KV_LOAD_LONG:
-		return "long";
-	case KV_LOAD_MAGIC:
-		return "magic";
-	case KV_LOAD_VERSION:
-		return "version";
-	case KV_LOAD_RESERVED:
-		return "reserved";
-	case KV_LOAD_COUNTS:
-		return "counts";
-	case KV_LOAD_SESSION:
-		return "session";
-	case KV_LOAD_SESSION_ORDER:
-		return "session_order";
-	case KV_LOAD_REPLY:
-		return "reply";
-	case KV_LOAD_RECORD:
-		return "record";
-	case KV_LOAD_KEY_ORDER:
-		return "key_order";
-	case KV_LOAD_CHECKSUM:
-		return "checksum";
-	case KV_LOAD_HASH:
-		return "hash";
-	case KV_LOAD_MEMORY:
-		return "memory";
-	}
-	return NULL;
+	static const char *const names[] = {
+		[KV_LOAD_OK] = "ok",
+		[KV_LOAD_SHORT] = "short",
+		[KV_LOAD_LONG] = "long",
+		[KV_LOAD_MAGIC] = "magic",
+		[KV_LOAD_VERSION] = "version",
+		[KV_LOAD_RESERVED] = "reserved",
+		[KV_LOAD_COUNTS] = "counts",
+		[KV_LOAD_SESSION] = "session",
+		[KV_LOAD_SESSION_ORDER] = "session_order",
+		[KV_LOAD_REPLY] = "reply",
+		[KV_LOAD_RECORD] = "record",
+		[KV_LOAD_KEY_ORDER] = "key_order",
+		[KV_LOAD_CHECKSUM] = "checksum",
+		[KV_LOAD_HASH] = "hash",
+		[KV_LOAD_MEMORY] = "memory",
+	};
+
+	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_LOAD_MEMORY + 1, "each has a name");
+	return result >= 0 && (size_t)result < sizeof(names) / sizeof(names[0]) ? names[result] : NULL;
 }
 
 /* What is to be read next --------------------------------------------------------------------------------- */

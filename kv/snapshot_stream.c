@@ -155,13 +155,12 @@ static void write_next(struct kv_snapshot_stream *stream)
 		write_record(stream);
 		return;
 	case KV_SNAPSHOT_END:
-		write_end(stream);
-		return;
-	case KV_SNAPSHOT_RECORD_BYTES:
+	case KV_SNAPSHOT_RECORD_BYTES: /* is written with its record */
 	case KV_SNAPSHOT_NOTHING:
 		break;
 	}
-	raft_assert(stream->next < KV_SNAPSHOT_RECORD_BYTES); /* the others are not written */
+	raft_assert(stream->next == KV_SNAPSHOT_END);
+	write_end(stream);
 }
 
 size_t kv_snapshot_stream_read(struct kv_snapshot_stream *stream, uint8_t *buf, size_t capacity)

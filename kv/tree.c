@@ -138,8 +138,7 @@ struct kv_record *kv_path_record(const struct kv_path *path)
 
 bool kv_path_next(struct kv_path *path)
 {
-	if (path->height == 0)
-		return false;
+	raft_assert(path->height > 0);
 	path->steps[path->height - 1].slot++;
 	return kv_path_settle(path);
 }

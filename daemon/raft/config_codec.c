@@ -13,22 +13,6 @@
 /* The header. Version and level keep their places in every version to come. */
 enum { AT_VERSION = 0, AT_N_MEMBERS = 1, AT_LEVEL = 2, AT_ZERO = 3 };
 
-const char *raft_config_result_name(int result)
-{
-	switch (result) {
-	case RAFT_CONFIG_OK:
-		return "ok";
-	case RAFT_CONFIG_E_FORMAT:
-		return "malformed";
-	case RAFT_CONFIG_E_VERSION:
-		return "of a newer version";
-	case RAFT_CONFIG_E_INVALID:
-		return "invalid";
-	default: /* not an enum */
-		return "error";
-	}
-}
-
 static bool is_role(unsigned role)
 {
 	return role == RAFT_MEMBER_VOTER || role == RAFT_MEMBER_LEARNER || role == RAFT_MEMBER_JOINING;

@@ -53,7 +53,6 @@ enum raft_config_result {
 	RAFT_CONFIG_E_VERSION = 2, /* in an encoding that this program does not know: raft_config_level tells the level */
 	RAFT_CONFIG_E_INVALID = 3, /* well formed, but no valid configuration */
 };
-const char *raft_config_result_name(int result);
 
 /* Why this is no valid configuration, in words for an operator; NULL: it is one. */
 const char *raft_config_problem(const struct raft_config *config);

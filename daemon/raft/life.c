@@ -60,9 +60,7 @@ struct raft *raft_free(struct raft *core)
 
 int raft_recover_entries(struct raft *core, uint64_t term, const uint32_t *sizes, uint32_t n)
 {
-	raft_assert(!core->started);
-	if (n == 0)
-		return 0;
+	raft_assert(!core->started && n > 0);
 	if (raft_log_reserve(&core->log, n, 1) != 0)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++)
@@ -106,13 +104,11 @@ void raft_start(struct raft *core, uint64_t now_us)
 
 void raft_compact(struct raft *core, uint64_t index)
 {
-	raft_assert(index <= core->commit && !core->out);
+	raft_assert(index <= core->commit && index <= core->writes.durable_index && !core->out);
 	if (index <= core->log.base_index)
 		return;
 	raft_log_compact(&core->log, index);
 	raft_configs_compact(&core->configs, index);
-	if (core->writes.durable_index < index)
-		core->writes.durable_index = index; /* the snapshot holds it */
 	for (unsigned i = 0; core->role == RAFT_LEADER && i < core->n_peers; i++)
 		if (raft_peer_replicates(&core->peers[i]) && core->peers[i].next <= index)
 			raft_need_snapshot(core, &core->peers[i]);

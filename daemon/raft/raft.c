@@ -10,36 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-const char *raft_result_name(int result)
-{
-	switch (result) {
-	case RAFT_OK:
-		return "ok";
-	case RAFT_E_NOT_LEADER:
-		return "not leader";
-	case RAFT_E_BUSY:
-		return "busy";
-	case RAFT_E_UNKNOWN_MEMBER:
-		return "unknown member";
-	case RAFT_E_INVALID:
-		return "invalid message";
-	case RAFT_E_NOT_READY:
-		return "not ready";
-	case RAFT_E_CONFIG_PENDING:
-		return "configuration pending";
-	case RAFT_E_CONFIG_INVALID:
-		return "invalid configuration";
-	case RAFT_E_STALE:
-		return "stale";
-	case RAFT_E_NO_QUORUM:
-		return "no quorum";
-	case RAFT_E_NOT_BLANK:
-		return "not blank";
-	default: /* not an enum: negative errno as well */
-		return "error";
-	}
-}
-
 const char *raft_role_name(enum raft_role role)
 {
 	switch (role) {
@@ -222,15 +192,15 @@ static int check_event(const struct raft *core, const struct raft_event *event)
 		return raft_snapshot_check(core, event);
 	case RAFT_EVENT_PERSISTED:
 		raft_assert(event->persisted_seq <= core->writes.seq);
-		return RAFT_OK;
+		break;
 	case RAFT_EVENT_TICK:
 	case RAFT_EVENT_MESSAGE:
 	case RAFT_EVENT_PROPOSE:
 	case RAFT_EVENT_PEER_DOWN:
 	case RAFT_EVENT_DISK_STALLED:
-		return RAFT_OK;
+		break;
 	}
-	return RAFT_E_INVALID;
+	return RAFT_OK;
 }
 
 /* Everything that may refuse the event. Memory may be reserved; nothing else changes. */
@@ -255,9 +225,9 @@ static int prepare(struct raft *core, const struct raft_event *event)
 	case RAFT_EVENT_CONFIG:
 	case RAFT_EVENT_BOOTSTRAP:
 	case RAFT_EVENT_SNAPSHOT_INSTALLED:
-		return reserve_own(core);
+		break;
 	}
-	return RAFT_E_INVALID;
+	return reserve_own(core);
 }
 
 static void apply_message(struct raft *core, const struct raft_message *message)

@@ -68,7 +68,6 @@ enum raft_result {
 	RAFT_E_NO_QUORUM = 9,  /* configuration: too few of its voters answer this leader: it would not be committed */
 	RAFT_E_NOT_BLANK = 10, /* bootstrap: this member knows a configuration, a term or an entry */
 };
-const char *raft_result_name(int result);
 const char *raft_role_name(enum raft_role role);
 
 /* Term and vote: what must survive a crash before anybody hears of it (paper, figure 2: persistent state). */
@@ -346,8 +345,8 @@ void raft_settle_promise(struct raft *core, uint64_t now_us);
 /* This member leads, and until after now_us no other one can have been elected. now_us: not before the last step's. */
 bool raft_lease_holds(const struct raft *core, uint64_t now_us);
 
-/* The log may forget entries up to index (committed, in a durable snapshot).  Peers that still need one of them are
- * listed in the next update. */
+/* The log may forget entries up to index (committed, durable here, in a durable snapshot).  Peers that still need one
+ * of them are listed in the next update. */
 void raft_compact(struct raft *core, uint64_t index);
 
 /* The configuration in force as of an index from base_index to the last one, for a snapshot there (and with the last

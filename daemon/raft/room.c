@@ -35,7 +35,7 @@ static struct raft_write_need message_need(const struct raft *core, const struct
 	case RAFT_MESSAGE_TIMEOUT_NOW:
 		return hard_state;
 	case RAFT_MESSAGE_APPEND_REPLY:
-		return need;
+		break;
 	}
 	return need;
 }
@@ -71,7 +71,7 @@ struct raft_write_need raft_write_need(const struct raft *core, const struct raf
 	case RAFT_EVENT_TRANSFER:
 	case RAFT_EVENT_PEER_DOWN:
 	case RAFT_EVENT_DISK_STALLED:
-		return nothing;
+		break;
 	}
 	return nothing;
 }

@@ -33,8 +33,7 @@ uint32_t sim_config_note(struct sim *sim, uint32_t before, uint64_t index, const
 	struct sim_config noted = {.index = index, .term = entry->term, .before = before};
 	int r = raft_config_decode(entry->data, entry->size, &noted.config);
 	if (r != RAFT_CONFIG_OK)
-		sim_fail(sim, "%s: entry %" PRIu64 " is no configuration: %s", where, index,
-			 raft_config_result_name(r));
+		sim_fail(sim, "%s: entry %" PRIu64 " is no configuration: %d", where, index, r);
 	if (before == 0 && index != 1)
 		sim_fail(sim, "%s: entry %" PRIu64 " founds a cluster behind the log's beginning", where, index);
 	const char *problem =
