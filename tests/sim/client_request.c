@@ -20,7 +20,6 @@
 #define RETRY_US 30000u
 #define REFUSED_US 4000u
 #define DOUBLINGS_MAX 4u
-#define FLOOD_NUMBERS ((uint64_t)1 << 39)
 #define FLOOD_AT_ONCE 32u
 #define PATIENCE_US 15000u /* of a sticky client, for a read */
 
@@ -300,9 +299,8 @@ void client_flood(struct sim *sim, unsigned number)
 	commands[0] = encode(&request, 1);
 	for (unsigned k = 1; k < REQUESTS_MAX; k++)
 		commands[k] = commands[0];
-	/* Nobody waits for these: no request has such a number. */
 	for (uint64_t k = 0; k < n; k++)
-		sim_member_write(sim, client->target, sim_ticket_write(number, FLOOD_NUMBERS), commands, REQUESTS_MAX);
+		sim_member_write(sim, client->target, sim_ticket_nobody(), commands, REQUESTS_MAX);
 	free((void *)(uintptr_t)commands[0].data);
 }
 
@@ -317,7 +315,7 @@ void sim_client_burst(struct sim *sim, unsigned member, unsigned n, uint32_t siz
 	unsigned at_once = SIM_PROPOSAL_MAX / size;
 	for (unsigned left = n; left > 0;) {
 		unsigned k = left < at_once ? left : at_once;
-		sim_member_write(sim, member, sim_ticket_write(0, FLOOD_NUMBERS), commands, k);
+		sim_member_write(sim, member, sim_ticket_nobody(), commands, k);
 		left -= k;
 	}
 }
@@ -495,8 +493,9 @@ static void take_answer(struct sim *sim, unsigned number, struct request *reques
 		if (below(sim, 4) == 0)
 			client->ghost = *request;
 	}
-	sim_note(sim, "client %u: %s %" PRIu64 " is answered: status %u revision %" PRIu64, number,
-		 request_reads(request) ? "read" : "write", request->number, answer->status, answer->revision);
+	sim_note(sim, "client %u: %s %" PRIu64 " is answered: %s, revision %" PRIu64, number,
+		 request_reads(request) ? "get" : kv_operation_name((uint8_t)client_operation(request)), request->number,
+		 kv_status_name(answer->status), answer->revision);
 	drop_request(client, request);
 	note_served(client);
 	sim->counts.operations++;

@@ -1,13 +1,14 @@
 /*
- * Bodies that no correct client or member writes: a bit flips, bytes are missing or too many, a number is as big as it can be.
- * There is one way to write each body, so what a decoder takes must be what the encoder makes of it again; everything else
- * has to be refused.
+ * Bodies and frames that no correct client or member writes: a bit flips, bytes are missing or too many, a number is as big as it
+ * can be; where there is a checksum, it may be that of the wrong bytes. There is one way to write each of them, so what a decoder
+ * takes must be what the encoder makes of it again; everything else has to be refused.
  */
 #include "codec.h"
 
 #include "daemon/assert.h"
 #include "kv/admin.h"
 #include "kv/backup.h"
+#include "kv/bytes.h"
 #include "kv/request.h"
 
 #include <stdlib.h>
@@ -153,23 +154,90 @@ static size_t again_backup_header(const uint8_t *bytes, size_t size, uint8_t *re
 	return size; /* the stream follows */
 }
 
+static size_t again_beats_request(const uint8_t *bytes, size_t size, uint8_t *ret)
+{
+	uint64_t after;
+	if (!kv_beats_request_decode(bytes, size, &after))
+		return 0;
+	kv_beats_request_encode(ret, after);
+	return KV_BEATS_BODY_SIZE;
+}
+
+static size_t again_beats(const uint8_t *bytes, size_t size, uint8_t *ret)
+{
+	struct kv_beats beats;
+	if (!kv_beats_decode(bytes, size, &beats))
+		return 0;
+	kv_beats_encode(ret, &beats);
+	return kv_beats_size(&beats);
+}
+
+#define FRAME_AT_KIND 5u
+#define FRAME_AT_SIZE 12u
+#define FRAME_AT_CHECKSUM 24u
+
+static size_t again_frame(const uint8_t *bytes, size_t size, uint8_t *ret)
+{
+	uint8_t kind = size > FRAME_AT_KIND ? bytes[FRAME_AT_KIND] : 0;
+	struct kv_frame_reader reader;
+	struct kv_frame_item item;
+	struct kv_frame frame = {0};
+	if (kv_frame_read(bytes, size, kind, SIM_CLUSTER, &reader) != KV_FRAME_OK)
+		return 0;
+	if (reader.left == 0) {
+		memcpy(ret, bytes, size); /* empty ones are never sent */
+		return size;
+	}
+	while (kv_frame_next(&reader, &item)) {
+		uint8_t *body = kv_frame_add(&frame, item.id, item.type, item.size);
+		raft_assert(body != NULL);
+		memcpy(body, item.body, item.size);
+	}
+	kv_frame_finish(&frame, kind, SIM_CLUSTER);
+	size_t len = frame.len < size ? frame.len : size;
+	memcpy(ret, frame.buf, len);
+	kv_frame_free(&frame);
+	return len;
+}
+
+/* Size and checksum are those of the bytes, whatever these are. */
+static void seal_frame(uint8_t *bytes, size_t size)
+{
+	if (size < KV_FRAME_HEADER_SIZE)
+		return;
+	kv_put_u32(bytes + FRAME_AT_SIZE, (uint32_t)size);
+	kv_put_u64(bytes + FRAME_AT_CHECKSUM, 0);
+	kv_put_u64(bytes + FRAME_AT_CHECKSUM, XXH3_64bits(bytes, size));
+}
+
+static void seal_backup_header(uint8_t *bytes, size_t size)
+{
+	size_t end = KV_BACKUP_HEADER_SIZE - sizeof(uint64_t);
+	if (size >= KV_BACKUP_HEADER_SIZE)
+		kv_put_u64(bytes + end, XXH3_64bits(bytes, end));
+}
+
 static const struct {
 	const char *name;
 	size_t (*again)(const uint8_t *bytes, size_t size, uint8_t *ret);
+	void (*seal)(uint8_t *bytes, size_t size); /* NULL: it has no checksum */
 } codecs[] = {
-	[SIM_CODEC_GET] = {"get", again_get},
-	[SIM_CODEC_DUMP] = {"dump", again_dump},
-	[SIM_CODEC_LOG] = {"log", again_log},
-	[SIM_CODEC_TRANSFER] = {"transfer", again_transfer},
-	[SIM_CODEC_CHANGE] = {"change", again_change},
-	[SIM_CODEC_BACKUP] = {"backup", again_backup},
-	[SIM_CODEC_COMMAND] = {"command", again_command},
-	[SIM_CODEC_REPLY] = {"reply", again_reply},
-	[SIM_CODEC_STATUS] = {"status", again_status},
-	[SIM_CODEC_MEMBERSHIP] = {"membership", again_membership},
-	[SIM_CODEC_DUMP_PAGE] = {"page of a state", again_dump_page},
-	[SIM_CODEC_LOG_PAGE] = {"page of a log", again_log_page},
-	[SIM_CODEC_BACKUP_HEADER] = {"head of a backup", again_backup_header},
+	[SIM_CODEC_GET] = {"get", again_get, NULL},
+	[SIM_CODEC_DUMP] = {"dump", again_dump, NULL},
+	[SIM_CODEC_LOG] = {"log", again_log, NULL},
+	[SIM_CODEC_TRANSFER] = {"transfer", again_transfer, NULL},
+	[SIM_CODEC_CHANGE] = {"change", again_change, NULL},
+	[SIM_CODEC_BACKUP] = {"backup", again_backup, NULL},
+	[SIM_CODEC_COMMAND] = {"command", again_command, NULL},
+	[SIM_CODEC_REPLY] = {"reply", again_reply, NULL},
+	[SIM_CODEC_STATUS] = {"status", again_status, NULL},
+	[SIM_CODEC_MEMBERSHIP] = {"membership", again_membership, NULL},
+	[SIM_CODEC_DUMP_PAGE] = {"page of a state", again_dump_page, NULL},
+	[SIM_CODEC_LOG_PAGE] = {"page of a log", again_log_page, NULL},
+	[SIM_CODEC_BACKUP_HEADER] = {"head of a backup", again_backup_header, seal_backup_header},
+	[SIM_CODEC_BEATS_REQUEST] = {"request for beats", again_beats_request, NULL},
+	[SIM_CODEC_BEATS] = {"list of beats", again_beats, NULL},
+	[SIM_CODEC_FRAME] = {"frame", again_frame, seal_frame},
 };
 
 #define MORE_MAX 16u
@@ -207,6 +275,8 @@ void sim_codec_distort(struct sim *sim, struct sim_random *random, enum sim_code
 	raft_assert(copy != NULL);
 	memcpy(copy, bytes, size);
 	size_t distorted = distort(copy, size, random);
+	if (codecs[codec].seal != NULL && sim_random_below(random, 4) > 0)
+		codecs[codec].seal(copy, distorted);
 	copy = realloc(copy, distorted > 0 ? distorted : 1);
 	uint8_t *again = malloc(distorted + AGAIN_MORE);
 	raft_assert(copy != NULL && again != NULL);

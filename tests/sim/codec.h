@@ -1,6 +1,6 @@
 /*
- * The bodies of requests and replies when they are not what they should be: codec.c. Nobody but operator.c and protocol.c
- * includes it.
+ * Frames between clients and members, and the bodies in them, when they are not what they should be: codec.c. Only those who make
+ * them include it.
  */
 #ifndef RAFT_KV_SIM_CODEC_H
 #define RAFT_KV_SIM_CODEC_H
@@ -22,6 +22,9 @@ enum sim_codec {
 	SIM_CODEC_DUMP_PAGE,
 	SIM_CODEC_LOG_PAGE,
 	SIM_CODEC_BACKUP_HEADER,
+	SIM_CODEC_BEATS_REQUEST,
+	SIM_CODEC_BEATS,
+	SIM_CODEC_FRAME, /* whole, of any kind */
 };
 
 /* A client with a bug, or of another version, sends something like these bytes. Fails the run when it is taken for something

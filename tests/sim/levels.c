@@ -11,6 +11,7 @@
 #include "daemon/assert.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* Programs --------------------------------------------------------------------------------------------- */
 
@@ -24,6 +25,16 @@ unsigned sim_level_of_program(const struct sim *sim, unsigned number)
 {
 	const struct sim_member *member = &sim->members[number];
 	return member->older_level > 0 ? member->older_level : member->level;
+}
+
+/* Some programs were built from somebody's working tree, and have no version. */
+void sim_level_version(const struct sim *sim, unsigned number, char ret_version[SIM_VERSION_SIZE])
+{
+	unsigned level = sim_level_of_program(sim, number);
+	if ((sim->plan.seed + number) % 16 == 0)
+		(void)snprintf(ret_version, SIM_VERSION_SIZE, "level-%u", level);
+	else
+		(void)snprintf(ret_version, SIM_VERSION_SIZE, "0.%u.%u-1", level, number);
 }
 
 /* The next program is installed; the member is restarted for it. */

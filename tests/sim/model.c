@@ -65,6 +65,15 @@ uint64_t model_sessions(const struct model *model)
 	return model->n_sessions;
 }
 
+void model_each_key(const struct model *model,
+		    void (*visit)(void *arg, const uint8_t *key, uint16_t key_size, uint64_t revision, uint64_t value),
+		    void *arg)
+{
+	for (size_t k = 0; k < model->n_keys; k++)
+		if (model->keys[k].revision > 0)
+			visit(arg, model->keys[k].name, model->keys[k].size, model->keys[k].revision, model->keys[k].value);
+}
+
 /* The array with room for one more. */
 static void *with_room(void *array, size_t n, size_t *capacity, size_t element_size)
 {

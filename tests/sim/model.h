@@ -24,6 +24,10 @@ struct model *model_free(struct model *model); /* NULL is fine; returns NULL */
 void model_apply(struct model *model, uint64_t index, const uint8_t *data, size_t size,
 		 struct model_effect *ret_effect);
 uint64_t model_sessions(const struct model *model);
+/* Calls visit for every key that there is; value: its hash. */
+void model_each_key(const struct model *model,
+		    void (*visit)(void *arg, const uint8_t *key, uint16_t key_size, uint64_t revision, uint64_t value),
+		    void *arg);
 uint64_t model_hash(const void *value, size_t size);
 
 #endif

@@ -7,7 +7,6 @@
 #include "operator.h"
 
 #include "check.h"
-#include "codec.h"
 #include "fault_steps.h"
 
 #include "daemon/assert.h"
@@ -19,7 +18,6 @@
 #include <string.h>
 
 #define TRIES_MAX 40u
-#define DISTORTIONS 4u
 
 /* A dump or a backup under way. */
 struct errand {
@@ -39,30 +37,27 @@ enum { ERRAND_DUMP, ERRAND_BACKUP, ERRANDS };
 
 struct sim_operator {
 	struct errand errands[ERRANDS];
+	struct kv_frame request; /* of one at a time */
+	struct sim_watching *watching;
 };
 
 void sim_operator_new(struct sim *sim)
 {
 	sim->operator= calloc(1, sizeof *sim->operator);
 	raft_assert(sim->operator!= NULL);
+	sim->operator->watching = sim_watching_new();
 }
 
 void sim_operator_free(struct sim *sim)
 {
 	free(sim->operator->errands[ERRAND_BACKUP].bytes);
+	kv_frame_free(&sim->operator->request);
+	sim_watching_free(sim->operator->watching);
 	free(sim->operator);
 	sim->operator= NULL;
 }
 
 /* Asking ---------------------------------------------------------------------------------------------- */
-
-struct question {
-	unsigned member;
-	uint8_t type;
-	const uint8_t *body;
-	uint32_t size;
-	enum sim_codec codec; /* of the body */
-};
 
 static void take_question(struct sim *sim, unsigned member, const struct kv_frame *request, struct kv_frame *reply)
 {
@@ -73,33 +68,32 @@ static void take_question(struct sim *sim, unsigned member, const struct kv_fram
 		sim_pages_answer(sim, member, &item, reply);
 }
 
-/* The answer lies in the frame, which is the caller's. False: there is none, the member or a frame got lost. */
-static bool ask(struct sim *sim, const struct question *question, struct sim_random *random, struct kv_frame *frame,
-		struct kv_answer_body *ret_answer)
+bool sim_operator_ask(struct sim *sim, const struct sim_question *question, struct sim_random *random,
+		      struct kv_frame *frame, struct kv_answer_body *ret_answer)
 {
-	struct kv_frame request = {0};
+	struct kv_frame *request = &sim->operator->request;
 	struct kv_frame_reader reader;
 	struct kv_frame_item item;
 	if (!sim_member_listens(sim, question->member))
 		return false;
-	for (unsigned k = 0; k < DISTORTIONS; k++)
+	for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
 		sim_codec_distort(sim, random, question->codec, question->body, question->size);
-	uint8_t *body = kv_frame_add(&request, 1, question->type, question->size);
+	kv_frame_begin(request);
+	uint8_t *body = kv_frame_add(request, 1, question->type, question->size);
 	raft_assert(body != NULL);
 	memcpy(body, question->body, question->size);
-	bool arrives = sim_protocol_send(sim, &request, KV_FRAME_REQUESTS);
-	if (arrives) {
-		take_question(sim, question->member, &request, frame);
-		arrives = sim_protocol_send(sim, frame, KV_FRAME_REPLIES);
-	}
-	kv_frame_free(&request);
-	if (!arrives)
+	if (!sim_protocol_send(sim, request, KV_FRAME_REQUESTS))
+		return false;
+	take_question(sim, question->member, request, frame);
+	if (!sim_protocol_send(sim, frame, KV_FRAME_REPLIES))
 		return false;
 	sim_protocol_read(sim, frame, KV_FRAME_REPLIES, &reader);
 	if (!kv_frame_next(&reader, &item) || !kv_reply_decode(item.body, item.size, ret_answer))
 		sim_fail(sim, "member %u answers an operator with what cannot be read", question->member + 1);
-	for (unsigned k = 0; k < DISTORTIONS; k++)
+	for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
 		sim_codec_distort(sim, random, SIM_CODEC_REPLY, item.body, item.size);
+	for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
+		sim_codec_distort(sim, random, SIM_CODEC_FRAME, frame->buf, frame->len);
 	return true;
 }
 
@@ -113,11 +107,11 @@ static _Noreturn void fail_unreadable(const struct sim *sim, unsigned member, co
 static void look_at_status(struct sim *sim, unsigned member, struct sim_random *random)
 {
 	const struct sim_watch *watch = &sim->checks->members[member];
-	const struct question question = {.member = member, .type = KV_REQUEST_STATUS, .body = (const uint8_t *)""};
+	const struct sim_question question = {.member = member, .type = KV_REQUEST_STATUS, .body = (const uint8_t *)""};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	struct kv_member_status status;
-	if (ask(sim, &question, random, &frame, &answer)) {
+	if (sim_operator_ask(sim, &question, random, &frame, &answer)) {
 		if (!kv_status_decode(answer.data, answer.size, &status))
 			fail_unreadable(sim, member, "a status");
 		sim_codec_distort(sim, random, SIM_CODEC_STATUS, answer.data, answer.size);
@@ -133,6 +127,7 @@ static void look_at_status(struct sim *sim, unsigned member, struct sim_random *
 		    status.state_hash != sim_check_state_at(sim->checks, status.applied))
 			sim_fail(sim, "member %u says that its state at %" PRIu64 " is another one", member + 1,
 				 status.applied);
+		sim_watch_health(sim, member, &status);
 	}
 	kv_frame_free(&frame);
 }
@@ -160,14 +155,14 @@ static void check_membership(struct sim *sim, unsigned member, const struct kv_m
 
 static void look_at_members(struct sim *sim, unsigned member, struct sim_random *random)
 {
-	const struct question question = {.member = member, .type = KV_REQUEST_MEMBERS, .body = (const uint8_t *)""};
+	const struct sim_question question = {.member = member, .type = KV_REQUEST_MEMBERS, .body = (const uint8_t *)""};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	struct kv_membership membership;
-	if (ask(sim, &question, random, &frame, &answer)) {
+	if (sim_operator_ask(sim, &question, random, &frame, &answer)) {
 		if (!kv_membership_decode(answer.data, answer.size, &membership))
 			fail_unreadable(sim, member, "a membership");
-		for (unsigned k = 0; k < DISTORTIONS; k++)
+		for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
 			sim_codec_distort(sim, random, SIM_CODEC_MEMBERSHIP, answer.data, answer.size);
 		check_membership(sim, member, &membership);
 	}
@@ -193,7 +188,7 @@ static void look_at_log(struct sim *sim, unsigned member, struct sim_random *ran
 	uint8_t body[KV_LOG_BODY_SIZE];
 	uint64_t first = sim_random_below(random, sim->checks->committed_last + 2);
 	kv_log_encode(body, first, 1 + (uint32_t)sim_random_below(random, 100));
-	const struct question question = {.member = member,
+	const struct sim_question question = {.member = member,
 					  .type = KV_REQUEST_LOG,
 					  .body = body,
 					  .size = sizeof body,
@@ -202,10 +197,10 @@ static void look_at_log(struct sim *sim, unsigned member, struct sim_random *ran
 	struct kv_answer_body answer;
 	struct kv_log_page page;
 	struct kv_log_item item;
-	if (ask(sim, &question, random, &frame, &answer) && answer.answer != KV_ANSWER_BUSY) {
+	if (sim_operator_ask(sim, &question, random, &frame, &answer) && answer.answer != KV_ANSWER_BUSY) {
 		if (answer.answer != KV_ANSWER_OK || !kv_log_page_decode(answer.data, answer.size, &page))
 			fail_unreadable(sim, member, "a page of its log");
-		for (unsigned k = 0; k < DISTORTIONS; k++)
+		for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
 			sim_codec_distort(sim, random, SIM_CODEC_LOG_PAGE, answer.data, answer.size);
 		uint64_t next = page.first;
 		if (next < first || (page.count == 0 && next <= page.last))
@@ -217,13 +212,14 @@ static void look_at_log(struct sim *sim, unsigned member, struct sim_random *ran
 				sim_fail(sim, "member %u shows entry %" PRIu64 " as number %" PRIu64, member + 1,
 					 item.index, next - 1);
 			check_log_item(sim, member, &item, commit);
+			if (item.type == RAFT_ENTRY_COMMAND && sim_random_below(random, 4) == 0)
+				sim_codec_distort(sim, random, SIM_CODEC_COMMAND, item.data, item.size);
 		}
 	}
 	kv_frame_free(&frame);
 }
 
-/* The entry at this revision wrote this value. */
-static void check_value(struct sim *sim, unsigned member, uint64_t revision, const uint8_t *value, uint32_t size)
+void sim_operator_check_value(struct sim *sim, unsigned member, uint64_t revision, const uint8_t *value, uint32_t size)
 {
 	const struct sim_checks *checks = sim->checks;
 	if (revision <= checks->floor)
@@ -242,15 +238,15 @@ static void read_stale(struct sim *sim, unsigned member, struct sim_random *rand
 	uint8_t name[SIM_KEY_SIZE];
 	sim_key_name((unsigned)sim_random_below(random, sim->plan.keys), name);
 	kv_get_encode(body, KV_GET_STALE, name, sizeof name);
-	const struct question question = {.member = member,
+	const struct sim_question question = {.member = member,
 					  .type = KV_REQUEST_GET,
 					  .body = body,
 					  .size = sizeof body,
 					  .codec = SIM_CODEC_GET};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
-	if (ask(sim, &question, random, &frame, &answer) && answer.answer == KV_ANSWER_OK)
-		check_value(sim, member, answer.number, answer.data, answer.size);
+	if (sim_operator_ask(sim, &question, random, &frame, &answer) && answer.answer == KV_ANSWER_OK)
+		sim_operator_check_value(sim, member, answer.number, answer.data, answer.size);
 	kv_frame_free(&frame);
 }
 
@@ -263,7 +259,7 @@ int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed)
 	look_at_members(sim, member, &random);
 	look_at_log(sim, member, &random);
 	read_stale(sim, member, &random);
-	sim_operator_watch(sim, member, &random);
+	sim_watch_beats(sim, sim->operator->watching, member, &random);
 	return 1;
 }
 
@@ -303,7 +299,7 @@ static void take_item(struct sim *sim, struct errand *errand, const struct kv_it
 	if (item->revision > errand->applied)
 		sim_fail(sim, "member %u dumps the state of entry %" PRIu64 " with revision %" PRIu64,
 			 errand->member + 1, errand->applied, item->revision);
-	check_value(sim, errand->member, item->revision, item->value, item->value_size);
+	sim_operator_check_value(sim, errand->member, item->revision, item->value, item->value_size);
 	memcpy(errand->key, item->key, item->key_size);
 	errand->key_size = item->key_size;
 	errand->found++;
@@ -318,7 +314,7 @@ static bool dump_page(struct sim *sim, struct errand *errand)
 						.key = errand->key,
 						.key_size = errand->key_size};
 	kv_dump_encode(body, &request);
-	const struct question question = {.member = errand->member,
+	const struct sim_question question = {.member = errand->member,
 					  .type = KV_REQUEST_DUMP,
 					  .body = body,
 					  .size = KV_DUMP_BODY_SIZE(request.key_size),
@@ -328,11 +324,11 @@ static bool dump_page(struct sim *sim, struct errand *errand)
 	struct kv_dump_page page = {.more = true};
 	struct kv_item item;
 	bool gone = false;
-	if (ask(sim, &question, &errand->random, &frame, &answer)) {
+	if (sim_operator_ask(sim, &question, &errand->random, &frame, &answer)) {
 		gone = answer.answer == KV_ANSWER_NOT_FOUND && errand->begun;
 		if (!gone && (answer.answer != KV_ANSWER_OK || !kv_dump_page_decode(answer.data, answer.size, &page)))
 			fail_unreadable(sim, errand->member, "a page of its state");
-		for (unsigned k = 0; k < DISTORTIONS && !gone; k++)
+		for (unsigned k = 0; k < SIM_DISTORTIONS && !gone; k++)
 			sim_codec_distort(sim, &errand->random, SIM_CODEC_DUMP_PAGE, answer.data, answer.size);
 		if (!gone) {
 			begin_state(sim, errand, page.applied, page.hash);
@@ -368,6 +364,25 @@ static void take_piece(struct sim *sim, struct errand *errand, const struct kv_a
 	errand->size += size;
 }
 
+/* There is nothing behind the end. */
+static void ask_beyond(struct sim *sim, struct errand *errand)
+{
+	uint8_t body[KV_BACKUP_BODY_SIZE];
+	uint64_t more = 1 + sim_random_below(&errand->random, 1000);
+	const struct kv_backup_request request = {.pin = errand->applied, .offset = errand->total + more, .size = 1};
+	kv_backup_encode(body, &request);
+	const struct sim_question question = {.member = errand->member,
+					      .type = KV_REQUEST_BACKUP,
+					      .body = body,
+					      .size = sizeof body,
+					      .codec = SIM_CODEC_BACKUP};
+	struct kv_frame frame = {0};
+	struct kv_answer_body answer;
+	if (sim_operator_ask(sim, &question, &errand->random, &frame, &answer) && answer.answer != KV_ANSWER_NOT_FOUND)
+		sim_fail(sim, "member %u has a backup beyond its end", errand->member + 1);
+	kv_frame_free(&frame);
+}
+
 static bool backup_piece(struct sim *sim, struct errand *errand)
 {
 	uint8_t body[KV_BACKUP_BODY_SIZE];
@@ -375,7 +390,7 @@ static bool backup_piece(struct sim *sim, struct errand *errand)
 						  .offset = errand->size,
 						  .size = 1 + (uint32_t)sim_random_below(&errand->random, 2 * SIM_PAGE_BYTES)};
 	kv_backup_encode(body, &request);
-	const struct question question = {.member = errand->member,
+	const struct sim_question question = {.member = errand->member,
 					  .type = KV_REQUEST_BACKUP,
 					  .body = body,
 					  .size = sizeof body,
@@ -383,7 +398,9 @@ static bool backup_piece(struct sim *sim, struct errand *errand)
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	bool gone = false;
-	if (ask(sim, &question, &errand->random, &frame, &answer)) {
+	if (errand->begun && sim_random_below(&errand->random, 8) == 0)
+		ask_beyond(sim, errand);
+	if (sim_operator_ask(sim, &question, &errand->random, &frame, &answer)) {
 		gone = answer.answer == KV_ANSWER_NOT_FOUND && errand->begun;
 		if (!gone && answer.answer != KV_ANSWER_OK)
 			sim_fail(sim, "member %u refuses a backup", errand->member + 1);
@@ -393,7 +410,7 @@ static bool backup_piece(struct sim *sim, struct errand *errand)
 	kv_frame_free(&frame);
 	bool all = errand->begun && errand->size == errand->total;
 	if (all)
-		sim_operator_restore(sim, &errand->random, errand->applied, errand->bytes, errand->size);
+		sim_operator_restore(sim, &errand->random, errand->member, errand->applied, errand->bytes, errand->size);
 	return gone || all;
 }
 

@@ -4,17 +4,32 @@
  */
 #include "operator.h"
 
-#include "codec.h"
-
 #include "daemon/assert.h"
 #include "kv/admin.h"
+#include "kv/bytes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define DISTORTIONS 4u
+#define CHANGE_HEADER_SIZE 24u
+#define CHANGE_AT_SIZES 2u /* of both endpoints */
 _Static_assert(sizeof(((struct kv_change *)NULL)->peer) >= SIM_ENDPOINT_SIZE, "an endpoint fits");
+
+/* A name that is longer than any member can keep. */
+static void check_long_endpoint(const struct sim *sim, struct sim_random *random, const uint8_t *body)
+{
+	uint8_t copy[CHANGE_HEADER_SIZE + KV_ENDPOINT_MAX + 8u];
+	struct kv_change change;
+	size_t endpoint = KV_ENDPOINT_MAX + 1 + sim_random_below(random, 8);
+	uint64_t at = CHANGE_AT_SIZES + 2 * sim_random_below(random, 2);
+	memcpy(copy, body, CHANGE_HEADER_SIZE);
+	memset(copy + CHANGE_HEADER_SIZE, 'x', endpoint);
+	kv_put_u32(copy + CHANGE_AT_SIZES, 0);
+	kv_put_u16(copy + at, (uint16_t)endpoint);
+	if (kv_change_decode(copy, CHANGE_HEADER_SIZE + endpoint, &change))
+		sim_fail(sim, "an endpoint of %zu characters is taken", endpoint);
+}
 
 /* Encoded by the operator, decoded by the member. */
 static struct kv_change carry(struct sim *sim, struct sim_random *random, const struct kv_change *change)
@@ -24,8 +39,9 @@ static struct kv_change carry(struct sim *sim, struct sim_random *random, const 
 	size_t size = kv_change_size(change);
 	raft_assert(size <= sizeof body);
 	kv_change_encode(body, change);
-	for (unsigned k = 0; k < DISTORTIONS; k++)
+	for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
 		sim_codec_distort(sim, random, SIM_CODEC_CHANGE, body, size);
+	check_long_endpoint(sim, random, body);
 	if (!kv_change_decode(body, size, &arrived) || kv_change_size(&arrived) != size || arrived.id != change->id)
 		sim_fail(sim, "a change of the membership arrives as another one");
 	return arrived;

@@ -57,7 +57,46 @@ static void check_bytes(const struct sim *sim, struct kv_store *store, const uin
 	kv_snapshot_free(snapshot);
 }
 
-static void check_good(struct sim *sim, struct sim_random *random, uint64_t applied, const uint8_t *bytes, size_t size)
+struct restored {
+	struct sim *sim;
+	unsigned member; /* that the backup came from */
+	const struct kv_store *store;
+	uint64_t applied;
+};
+
+static bool check_record(void *arg, const struct kv_item *item)
+{
+	const struct restored *restored = arg;
+	sim_operator_check_value(restored->sim, restored->member, item->revision, item->value, item->value_size);
+	return true;
+}
+
+/* What the model has and was there when the backup was made is in it. */
+static void check_model_key(void *arg, const uint8_t *key, uint16_t key_size, uint64_t revision, uint64_t value)
+{
+	const struct restored *restored = arg;
+	struct kv_value found;
+	if (revision <= restored->applied &&
+	    (!kv_store_get(restored->store, key, key_size, &found) || found.revision != revision ||
+	     model_hash(found.data, found.size) != value))
+		sim_fail(restored->sim, "the backup of entry %" PRIu64 " lacks what entry %" PRIu64 " wrote",
+			 restored->applied, revision);
+}
+
+/* Key by key, with a store that has nothing in common with this one. */
+static void check_model(struct sim *sim, unsigned member, struct kv_store *store, uint64_t applied)
+{
+	struct restored restored = {sim, member, store, applied};
+	struct kv_snapshot *snapshot = kv_store_snapshot(store);
+	raft_assert(snapshot != NULL);
+	if (applied <= sim->checks->modelled)
+		model_each_key(sim->checks->model, check_model_key, &restored);
+	kv_snapshot_walk(snapshot, NULL, 0, false, check_record, &restored);
+	kv_snapshot_free(snapshot);
+}
+
+static void check_good(struct sim *sim, struct sim_random *random, unsigned member, uint64_t applied,
+		       const uint8_t *bytes, size_t size)
 {
 	struct kv_stats stats;
 	int result;
@@ -70,6 +109,7 @@ static void check_good(struct sim *sim, struct sim_random *random, uint64_t appl
 	if (stats.applied != applied || (applied >= sim->checks->floor && applied <= sim->checks->committed_last &&
 					 kv_store_hash(store) != sim_check_state_at(sim->checks, applied)))
 		sim_fail(sim, "the backup of entry %" PRIu64 " holds another state", applied);
+	check_model(sim, member, store, applied);
 	check_bytes(sim, store, bytes, size);
 	kv_store_free(store);
 }
@@ -160,11 +200,17 @@ static void check_header(struct sim *sim, struct sim_random *random, uint64_t ap
 		sim_fail(sim, "the head of a backup cannot be read: %s", kv_backup_result_name(r));
 	for (unsigned k = 0; k < DAMAGED_COPIES; k++)
 		sim_codec_distort(sim, random, SIM_CODEC_BACKUP_HEADER, head, sizeof head);
+	head[sim_random_below(random, sizeof head)] ^= (uint8_t)(1u << sim_random_below(random, 8));
+	r = kv_backup_header_decode(head, sizeof head, &read);
+	if (r == KV_BACKUP_OK)
+		sim_fail(sim, "the damaged head of a backup is taken");
+	sim_note(sim, "the damaged head of a backup: %s", kv_backup_result_name(r));
 }
 
-void sim_operator_restore(struct sim *sim, struct sim_random *random, uint64_t applied, const uint8_t *bytes, size_t size)
+void sim_operator_restore(struct sim *sim, struct sim_random *random, unsigned member, uint64_t applied,
+			  const uint8_t *bytes, size_t size)
 {
-	check_good(sim, random, applied, bytes, size);
+	check_good(sim, random, member, applied, bytes, size);
 	check_header(sim, random, applied, bytes, size);
 	for (unsigned k = 0; k < DAMAGED_COPIES; k++)
 		check_damaged(sim, random, bytes, size);

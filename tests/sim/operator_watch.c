@@ -1,176 +1,166 @@
 /*
- * What a monitor and a person that watches ask a member: its metrics, the beats of a leader, its log from the beginning. Compared
- * with what the checks know, and with what else the member says.
+ * Operators that watch members: what is wrong with one, which program it runs, who answers its beats as a leader and how soon. What
+ * they saw last time must still be so.
  */
 #include "operator.h"
 
 #include "check.h"
 
+#include "daemon/assert.h"
+#include "kv/admin.h"
+
 #include <inttypes.h>
+#include <stdlib.h>
 
-#define BEATS_MAX 70u /* some more than a member keeps */
-#define LOG_ENTRIES 4u
+/* Health ---------------------------------------------------------------------------------------------- */
 
-static unsigned count(uint32_t set)
+static void note_failures(struct sim *sim, unsigned member, const struct kv_member_status *status)
 {
-	return (unsigned)__builtin_popcount(set);
+	for (uint64_t bit = 1; bit <= KV_CHECKS_READY; bit <<= 1)
+		if ((status->failed_checks & bit) != 0)
+			sim_note(sim, "%u is not well: %s", member + 1, kv_check_text(bit, true));
+	for (uint64_t bit = 1; bit <= KV_ALARM_DISK_STALLED; bit <<= 1)
+		if ((status->alarms & bit) != 0)
+			sim_note(sim, "%u alarms: %s", member + 1, kv_alarm_name(bit));
 }
 
-/* Metrics --------------------------------------------------------------------------------------------- */
-
-static void check_membership(const struct sim *sim, unsigned number, const struct replicator_metrics *metrics)
+/* A number only if the program has one, and then the one that everybody makes of it. */
+static bool is_version(const struct sim *sim, unsigned member, uint64_t version)
 {
-	const struct sim_view *view = &sim->members[number].view;
-	uint32_t peers = 0;
-	for (unsigned k = 0; k < metrics->n_peers; k++)
-		peers |= 1u << (metrics->peers[k].id - 1);
-	if (metrics->n_voters != count(view->voters) || metrics->n_peers != count(peers) ||
-	    peers != (view->members & ~(1u << number)))
-		sim_fail(sim, "member %u counts %u voters and the peers %x, its log has voters %x of %x", number + 1,
-			 metrics->n_voters, peers, view->voters, view->members);
+	char text[SIM_VERSION_SIZE];
+	uint64_t expected = (uint64_t)sim_level_of_program(sim, member) << 16 | member;
+	sim_level_version(sim, member, text);
+	return version == (text[0] == '0' ? expected : 0);
 }
 
-static void check_peers(const struct sim *sim, unsigned number, const struct replicator_metrics *metrics, uint64_t age_us)
+void sim_watch_health(struct sim *sim, unsigned member, const struct kv_member_status *status)
 {
-	struct replicator_status status;
-	replica_get_status(sim->members[number].replica, &status);
-	for (unsigned k = 0; k < metrics->n_peers; k++) {
-		const struct replicator_peer_metrics *peer = &metrics->peers[k];
-		bool leads = status.role == RAFT_LEADER;
-		if (peer->id != status.peers[k].id ||
-		    peer->dropped_full + peer->dropped_unconnected != status.peers[k].dropped_frames)
-			sim_fail(sim, "member %u counts %" PRIu64 " and %" PRIu64 " frames that were dropped, and %" PRIu64, number + 1,
-				 peer->dropped_full, peer->dropped_unconnected, status.peers[k].dropped_frames);
-		if (peer->silence_us != UINT64_MAX && peer->silence_us > age_us)
-			sim_fail(sim, "member %u says that it heard member %" PRIu64 " before it was started", number + 1, peer->id);
-		if (leads && peer->needs_snapshot && status.peers[k].match + 1 >= status.last_index && status.last_index > 0)
-			sim_fail(sim, "member %u says that member %" PRIu64 " needs a snapshot, and it has all of the log", number + 1,
-				 peer->id);
+	const struct sim_view *view = &sim->members[member].view;
+	bool refused = sim->counts.files_refused + sim->counts.streams_refused > 0;
+	bool blank = (status->failed_checks & KV_CHECK_MEMBER) != 0;
+	bool leaderless = (status->failed_checks & KV_CHECK_LEADER) != 0;
+	note_failures(sim, member, status);
+	if (!is_version(sim, member, status->version))
+		sim_fail(sim, "member %u says that its program is %" PRIx64, member + 1, status->version);
+	if ((status->failed_checks & ~(uint64_t)KV_CHECKS_READY) != 0 || leaderless != (status->leader == 0) ||
+	    (blank && (view->members != 0 || status->last > 0)))
+		sim_fail(sim, "member %u says of itself that checks %" PRIx64 " fail", member + 1, status->failed_checks);
+	if ((status->alarms & KV_ALARM_DISK_FULL) != 0 && !refused)
+		sim_fail(sim, "member %u says that its disk is full, and there was always room", member + 1);
+}
+
+/* Beats ----------------------------------------------------------------------------------------------- */
+
+struct sim_watching {
+	struct watched {
+		unsigned life;
+		struct kv_beats beats; /* the newest that were seen in this life */
+	} members[SIM_MEMBERS_MAX];
+};
+
+struct sim_watching *sim_watching_new(void)
+{
+	struct sim_watching *watching = calloc(1, sizeof *watching);
+	raft_assert(watching != NULL);
+	return watching;
+}
+
+void sim_watching_free(struct sim_watching *watching)
+{
+	free(watching);
+}
+
+static _Noreturn void fail_beat(const struct sim *sim, unsigned member, const struct kv_beat *beat, const char *what)
+{
+	sim_fail(sim, "member %u: beat %" PRIu64 " of term %" PRIu64 ": %s", member + 1, beat->number, beat->term, what);
+}
+
+/* Answers are in the order of their arrival, one of each; with the one that makes them a quorum, they are one. */
+static void check_answers(struct sim *sim, unsigned member, const struct kv_beat *beat)
+{
+	uint64_t heard = 1u << member, last_us = 0;
+	bool decides = beat->quorum == 0;
+	for (uint64_t k = 0; k < beat->n_answers; k++) {
+		uint64_t id = beat->answers[k].id, after_us = beat->answers[k].after_us;
+		if (id == 0 || id > sim_members(sim) || (heard >> (id - 1) & 1) != 0)
+			fail_beat(sim, member, beat, "somebody is named who did not answer");
+		if (after_us < last_us || after_us > beat->age_us)
+			fail_beat(sim, member, beat, "an answer is older than the one before, or not there yet");
+		heard |= (uint64_t)1 << (id - 1);
+		last_us = after_us;
+		decides |= after_us == beat->quorum_us;
+	}
+	if (!decides)
+		fail_beat(sim, member, beat, "a quorum without the answer that makes it one");
+}
+
+/* What was said of a beat stays so. */
+static void check_same(const struct sim *sim, unsigned member, const struct kv_beat *before, const struct kv_beat *now)
+{
+	if (now->term != before->term || now->n_answers < before->n_answers || now->quorum < before->quorum ||
+	    now->age_us < before->age_us || (before->quorum != 0 && now->quorum_us != before->quorum_us))
+		fail_beat(sim, member, now, "it was another one before");
+	for (uint64_t k = 0; k < before->n_answers; k++)
+		if (now->answers[k].id != before->answers[k].id || now->answers[k].after_us != before->answers[k].after_us)
+			fail_beat(sim, member, now, "it had other answers before");
+}
+
+static void check_beats(struct sim *sim, unsigned member, uint64_t after, const struct kv_beats *beats,
+			const struct kv_beats *before)
+{
+	struct raft_status status;
+	raft_get_status(replica_core(sim->members[member].replica), &status);
+	uint64_t last = beats->count > 0 ? beats->beats[beats->count - 1].number : after;
+	if (beats->id != member + 1 || beats->role != status.role || beats->term != status.hard_state.term ||
+	    beats->leader != status.leader || beats->heartbeat_us != sim->plan.heartbeat_us ||
+	    beats->voters != status.n_voters || beats->newest < last || beats->newest < before->newest ||
+	    (beats->count < KV_BEATS_MAX && last < beats->newest))
+		sim_fail(sim, "member %u tells of %" PRIu64 " beats, the last is %" PRIu64 ", its newest %" PRIu64, member + 1,
+			 beats->count, last, beats->newest);
+	for (uint64_t k = 0; k < beats->count; k++) {
+		const struct kv_beat *beat = &beats->beats[k];
+		const struct kv_beat *previous = k > 0 ? beat - 1 : NULL;
+		if (sim_check_term(sim, beat->term)->leader != member + 1)
+			fail_beat(sim, member, beat, "it did not lead that term");
+		if (previous == NULL ? beat->number <= after : beat->number != previous->number + 1)
+			fail_beat(sim, member, beat, "one is missing, or there again");
+		if (previous != NULL && (beat->term < previous->term ||
+					 (beat->term == previous->term &&
+					  previous->age_us - beat->age_us < beats->heartbeat_us)))
+			fail_beat(sim, member, beat, "it is too close to the one before");
+		check_answers(sim, member, beat);
+		for (uint64_t j = 0; j < before->count; j++)
+			if (before->beats[j].number == beat->number)
+				check_same(sim, member, &before->beats[j], beat);
 	}
 }
 
-static void check_disk(const struct sim *sim, unsigned number, const struct replicator_metrics *metrics)
+/* Mostly what is new since the last look and the newest beat that was seen then, now and then all that is kept. */
+void sim_watch_beats(struct sim *sim, struct sim_watching *watching, unsigned member, struct sim_random *random)
 {
-	const struct sim_member *member = &sim->members[number];
-	struct replicator_status status;
-	uint64_t flushes = 0;
-	replica_get_status(member->replica, &status);
-	for (unsigned k = 0; k < REPLICATOR_SYNC_BUCKETS; k++)
-		flushes += metrics->sync_buckets[k];
-	if (flushes != status.flushes)
-		sim_fail(sim, "member %u counts %" PRIu64 " syncs by how long they took, %" PRIu64 " in all", number + 1, flushes,
-			 status.flushes);
-	if (metrics->disk_full && !sim_platter_excused(member->disk_files))
-		sim_fail(sim, "member %u says that its disk is full, and it is not", number + 1);
-	if (status.durable_index < status.last_index && metrics->write_queue_bytes == 0)
-		sim_fail(sim, "member %u says that nothing waits to be written, and entries after %" PRIu64 " do", number + 1,
-			 status.durable_index);
-	if (metrics->log_segments == 0 || metrics->snapshot_due_bytes < member->snapshot_log_bytes)
-		sim_fail(sim, "member %u has %" PRIu64 " segments, and a snapshot is due after %" PRIu64 " bytes", number + 1,
-			 metrics->log_segments, metrics->snapshot_due_bytes);
-}
-
-static void look_at_metrics(const struct sim *sim, unsigned number)
-{
-	const struct sim_member *member = &sim->members[number];
-	struct replicator_metrics metrics;
-	struct raft_status core;
-	uint64_t now_us = sim_clock_us(sim, number);
-	replica_get_metrics(member->replica, now_us, &metrics);
-	raft_get_status(replica_core(member->replica), &core);
-	check_membership(sim, number, &metrics);
-	check_peers(sim, number, &metrics, now_us - member->started_us);
-	check_disk(sim, number, &metrics);
-	if (metrics.transferring && core.role != RAFT_LEADER)
-		sim_fail(sim, "member %u says that it hands over, and leads nobody", number + 1);
-	if (core.role == RAFT_LEADER && (metrics.leader_changes == 0 || (metrics.n_peers > 0 && metrics.beat == 0)))
-		sim_fail(sim, "member %u leads, and counts %" PRIu64 " leaders and %" PRIu64 " beats", number + 1,
-			 metrics.leader_changes, metrics.beat);
-}
-
-/* Beats ------------------------------------------------------------------------------------------------ */
-
-/* Answers come one after another, each from another member, and enough of them are a quorum. */
-static void check_answers(const struct sim *sim, unsigned number, const struct replicator_beat *beat)
-{
-	uint32_t from = 1u << number;
-	uint64_t after_us = 0;
-	for (unsigned k = 0; k < beat->n_answers; k++) {
-		uint32_t bit = 1u << (beat->answers[k].id - 1);
-		if ((from & bit) != 0 || beat->answers[k].after_us < after_us || beat->answers[k].after_us > beat->age_us)
-			sim_fail(sim, "member %u: answer %u to beat %" PRIu64 " is of member %" PRIu64 " after %" PRIu64 " us",
-				 number + 1, k, beat->number, beat->answers[k].id, beat->answers[k].after_us);
-		from |= bit;
-		after_us = beat->answers[k].after_us;
+	struct watched *watched = &watching->members[member];
+	uint8_t body[KV_BEATS_BODY_SIZE];
+	struct kv_frame frame = {0};
+	struct kv_answer_body answer;
+	struct kv_beats beats;
+	if (watched->life != sim->members[member].life)
+		*watched = (struct watched){.life = sim->members[member].life};
+	uint64_t newest = watched->beats.newest;
+	uint64_t after = newest == 0 || sim_random_below(random, 4) == 0 ? 0 : newest - 1;
+	kv_beats_request_encode(body, after);
+	const struct sim_question question = {.member = member,
+					      .type = KV_REQUEST_BEATS,
+					      .body = body,
+					      .size = sizeof body,
+					      .codec = SIM_CODEC_BEATS_REQUEST};
+	if (sim_operator_ask(sim, &question, random, &frame, &answer)) {
+		if (answer.answer != KV_ANSWER_OK || !kv_beats_decode(answer.data, answer.size, &beats))
+			sim_fail(sim, "member %u tells of beats that cannot be read", member + 1);
+		for (unsigned k = 0; k < SIM_DISTORTIONS; k++)
+			sim_codec_distort(sim, random, SIM_CODEC_BEATS, answer.data, answer.size);
+		check_beats(sim, member, after, &beats, &watched->beats);
+		if (beats.count > 0)
+			watched->beats = beats;
 	}
-	if (beat->quorum && beat->quorum_us > after_us)
-		sim_fail(sim, "member %u: beat %" PRIu64 " has its quorum after %" PRIu64 " us, and the last answer came after %" PRIu64,
-			 number + 1, beat->number, beat->quorum_us, after_us);
-}
-
-static void look_at_beats(struct sim *sim, unsigned number, struct sim_random *random)
-{
-	const struct replica *replica = sim->members[number].replica;
-	struct replicator_beat beats[BEATS_MAX];
-	struct replicator_metrics metrics;
-	uint64_t now_us = sim_clock_us(sim, number);
-	replica_get_metrics(replica, now_us, &metrics);
-	uint64_t after = sim_random_below(random, metrics.beat + 2);
-	unsigned max = 1 + (unsigned)sim_random_below(random, BEATS_MAX);
-	unsigned n = replica_get_beats(replica, now_us, after, beats, max);
-	if ((n == 0) != (after >= metrics.beat) || (n > 0 && n < max && beats[n - 1].number != metrics.beat))
-		sim_fail(sim, "member %u shows %u beats after %" PRIu64 ", and the newest is %" PRIu64, number + 1, n, after,
-			 metrics.beat);
-	for (unsigned k = 0; k < n; k++) {
-		const struct replicator_beat *beat = &beats[k];
-		if (beat->number <= after || (k > 0 && (beat->number != beats[k - 1].number + 1 || beat->term < beats[k - 1].term ||
-							beat->age_us > beats[k - 1].age_us)))
-			sim_fail(sim, "member %u shows beat %" PRIu64 " of term %" PRIu64 " out of order", number + 1, beat->number,
-				 beat->term);
-		if (sim_check_term(sim, beat->term)->leader != number + 1)
-			sim_fail(sim, "member %u shows a beat of term %" PRIu64 ", and did not lead it", number + 1, beat->term);
-		check_answers(sim, number, beat);
-	}
-}
-
-/* The log ---------------------------------------------------------------------------------------------- */
-
-/* From before its beginning: what is there begins where the status says. Behind its end there is nothing. */
-static void look_before_log(const struct sim *sim, unsigned number, struct sim_random *random)
-{
-	struct replica *replica = sim->members[number].replica;
-	struct raft_entry entries[LOG_ENTRIES];
-	struct replicator_status status;
-	uint32_t n = 0;
-	replica_get_status(replica, &status);
-	uint64_t first = sim_random_below(random, status.first_index + 1);
-	if (replica_read_log(replica, first, entries, LOG_ENTRIES, SIM_PAGE_BYTES, &n) != 0)
-		return; /* its disk fails */
-	uint32_t entry = n == 0 ? 0 : sim_entry_find(sim->checks, status.first_index, entries[0].term);
-	if ((n == 0) != (status.last_index < status.first_index) ||
-	    (n > 0 && status.first_index > sim->checks->floor &&
-	     (entry == 0 || sim_entry(sim->checks, entry)->hash !=
-				    XXH3_64bits_withSeed(entries[0].data, entries[0].size, entries[0].type))))
-		sim_fail(sim, "member %u shows %u entries of its log from %" PRIu64 " on, and it begins at %" PRIu64, number + 1, n,
-			 first, status.first_index);
-}
-
-void sim_operator_watch(struct sim *sim, unsigned member, struct sim_random *random)
-{
-	look_at_metrics(sim, member);
-	look_at_beats(sim, member, random);
-	look_before_log(sim, member, random);
-}
-
-/* Its configuration file says something else, and it is told to read it again. */
-int sim_operator_reload(struct sim *sim, unsigned number, uint64_t seed)
-{
-	struct sim_member *member = &sim->members[number];
-	struct sim_random random = {seed};
-	if (!sim_member_listens(sim, number))
-		return 0;
-	member->snapshot_log_bytes = sim->plan.snapshot_log_bytes / 4 + sim_random_below(&random, sim->plan.snapshot_log_bytes * 3 / 4);
-	sim_note(sim, "%u takes snapshots after %" PRIu64 " bytes", number + 1, member->snapshot_log_bytes);
-	replica_set_snapshot_limits(member->replica, member->snapshot_log_bytes, (uint32_t)sim_random_below(&random, 101));
-	return 1;
+	kv_frame_free(&frame);
 }

@@ -1,5 +1,5 @@
 /*
- * What a member answers to operators: its status, the membership, pages of its log and of its state, pieces of a backup. What
+ * What a member answers to operators: its status and health, its beats, the membership, pages of its log and of its state, pieces of a backup. What
  * daemon/pages.c and daemon/admin.c do in raftd, with smaller pages, so that small states have several.
  *
  * Must not know whether the answers are right: operator.c looks at them.
@@ -14,9 +14,13 @@
 #include <string.h>
 
 #define LOG_ENTRIES_MAX 64u
+#define LAG_MAX 64u /* entries committed and not applied */
+#define DISK_ALIVE_US 1000000u
 
 /* The request that is being answered, and the frame that takes the answer. */
 struct question {
+	const struct sim *sim;
+	unsigned number;
 	struct sim_member *member;
 	const struct kv_frame_item *item;
 	struct kv_frame *reply;
@@ -40,12 +44,36 @@ static uint8_t *answer_data(const struct question *question, size_t size)
 	return bytes + KV_REPLY_HEADER_SIZE;
 }
 
+/* As daemon/health.c, with less patience. */
+static uint64_t failed_checks(const struct question *question, const struct replicator_status *status)
+{
+	const struct storage *storage = replica_storage(question->member->replica);
+	return (storage_oldest_write_age_us(storage) >= DISK_ALIVE_US ? KV_CHECK_DISK : 0) |
+	       (sim_member_loads(question->sim, question->number) ? KV_CHECK_RECOVERED : 0) |
+	       (status->blank ? KV_CHECK_MEMBER : 0) | (status->leader == 0 ? KV_CHECK_LEADER : 0) |
+	       (status->commit - status->applied > LAG_MAX ? KV_CHECK_APPLIED : 0);
+}
+
+static uint64_t alarms(const struct question *question)
+{
+	const struct storage *storage = replica_storage(question->member->replica);
+	const struct sim_plan *plan = &question->sim->plan;
+	struct storage_stats stats;
+	storage_get_stats(storage, &stats);
+	return (stats.full ? KV_ALARM_DISK_FULL : 0) |
+	       (storage_oldest_write_age_us(storage) > plan->election_min_us + plan->election_spread_us
+			? KV_ALARM_DISK_STALLED
+			: 0);
+}
+
 static void answer_status(const struct question *question)
 {
+	char version[SIM_VERSION_SIZE];
 	struct replicator_status status;
 	struct kv_stats store;
 	replica_get_status(question->member->replica, &status);
 	kv_store_stats(question->member->store, &store);
+	sim_level_version(question->sim, question->number, version);
 	const struct kv_member_status answer = {.id = status.id,
 						.incarnation = status.incarnation,
 						.role = status.role,
@@ -58,7 +86,10 @@ static void answer_status(const struct question *question)
 						.first = status.first_index,
 						.state_hash = kv_store_hash(question->member->store),
 						.keys = store.keys,
-						.sessions = store.sessions};
+						.sessions = store.sessions,
+						.version = kv_version_number(version),
+						.failed_checks = failed_checks(question, &status),
+						.alarms = alarms(question)};
 	kv_status_encode(answer_data(question, KV_STATUS_SIZE), &answer);
 }
 
@@ -78,6 +109,41 @@ static void answer_members(const struct question *question)
 		memcpy(to.members[k].client, from.members[k].client, sizeof to.members[k].client);
 	}
 	kv_membership_encode(answer_data(question, kv_membership_size(&to)), &to);
+}
+
+static void answer_beats(const struct question *question)
+{
+	struct replica *replica = question->member->replica;
+	struct replicator_beat beats[KV_BEATS_MAX];
+	struct raft_status status;
+	uint64_t after;
+	if (!kv_beats_request_decode(question->item->body, question->item->size, &after)) {
+		answer_plain(question, KV_ANSWER_BAD_REQUEST);
+		return;
+	}
+	raft_get_status(replica_core(replica), &status);
+	struct kv_beats answer = {.id = question->number + 1,
+				  .role = status.role,
+				  .term = status.hard_state.term,
+				  .leader = status.leader,
+				  .heartbeat_us = question->sim->plan.heartbeat_us,
+				  .voters = status.n_voters,
+				  .newest = status.beat};
+	answer.count = replica_get_beats(replica, sim_clock_us(question->sim, question->number), after, beats, KV_BEATS_MAX);
+	for (uint64_t k = 0; k < answer.count; k++) {
+		struct kv_beat *to = &answer.beats[k];
+		*to = (struct kv_beat){.number = beats[k].number,
+				       .term = beats[k].term,
+				       .age_us = beats[k].age_us,
+				       .quorum = beats[k].quorum,
+				       .quorum_us = beats[k].quorum_us,
+				       .n_answers = beats[k].n_answers};
+		for (unsigned j = 0; j < beats[k].n_answers; j++) {
+			to->answers[j].id = beats[k].answers[j].id;
+			to->answers[j].after_us = beats[k].answers[j].after_us;
+		}
+	}
+	kv_beats_encode(answer_data(question, kv_beats_size(&answer)), &answer);
 }
 
 /* A stale read, from what the member has applied. */
@@ -247,7 +313,8 @@ static void answer_backup(const struct question *question)
 
 void sim_pages_answer(struct sim *sim, unsigned member, const struct kv_frame_item *item, struct kv_frame *reply)
 {
-	const struct question question = {.member = &sim->members[member], .item = item, .reply = reply};
+	const struct question question = {
+		.sim = sim, .number = member, .member = &sim->members[member], .item = item, .reply = reply};
 	switch (item->type) {
 	case KV_REQUEST_STATUS:
 		answer_status(&question);
@@ -260,6 +327,9 @@ void sim_pages_answer(struct sim *sim, unsigned member, const struct kv_frame_it
 		return;
 	case KV_REQUEST_LOG:
 		answer_log(&question);
+		return;
+	case KV_REQUEST_BEATS:
+		answer_beats(&question);
 		return;
 	case KV_REQUEST_DUMP:
 		answer_dump(&question);

@@ -73,7 +73,7 @@ static void check_address(const struct sim *sim, const struct kv_frame *frame, u
 {
 	struct kv_frame_reader reader;
 	uint8_t other = kind == KV_FRAME_REQUESTS ? KV_FRAME_REPLIES : KV_FRAME_REQUESTS;
-	if (kv_frame_read(frame->buf, frame->len, kind, SIM_CLUSTER + 1, &reader) != KV_FRAME_CLUSTER ||
+	if (kv_frame_read(frame->buf, frame->len, kind, kv_cluster_id("another"), &reader) != KV_FRAME_CLUSTER ||
 	    kv_frame_read(frame->buf, frame->len, other, SIM_CLUSTER, &reader) != KV_FRAME_FORMAT)
 		sim_fail(sim, "a frame is taken by somebody whom it is not meant for");
 }
