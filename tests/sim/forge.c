@@ -1,19 +1,21 @@
 /*
- * Whole frames, with a good checksum, that no correct member ever sends: of another cluster, from nobody, with numbers that cannot
+ * Strangers, and forgeries: whole frames, with a good checksum, that no correct member ever sends: of another cluster, from nobody, with numbers that cannot
  * be, or that contradict what is committed. They come from a program with a bug. A member refuses each, counts it, and nothing
  * that it holds has changed: that is up to the other checks.
  */
-#include "sim.h"
+#include "fault_steps.h"
 
 #include "daemon/assert.h"
 #include "daemon/raft/config_codec.h"
 #include "daemon/transport/wire.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TOO_BIG (UINT64_MAX / 2) /* for a term or an index */
 #define GARBLED_MAX 64u
+#define STRANGERS 40u /* more than a member keeps in mind */
 
 /* Whom it goes to, and what is known of it. */
 struct forger {
@@ -139,7 +141,8 @@ static const char *wrong_config(struct forger *forger, struct wire_message *mess
 	size_t size = raft_config_encode(&config, forger->bytes);
 	for (unsigned n = how < 2 ? 0 : 1 + (unsigned)sim_random_below(&forger->random, 2); n > 0; n--) {
 		size_t at = sim_random_below(&forger->random, size < GARBLED_MAX ? size : GARBLED_MAX);
-		forger->bytes[at] ^= (uint8_t)(1u << sim_random_below(&forger->random, 8));
+		uint64_t bit = sim_random_below(&forger->random, 16);
+		forger->bytes[at] = bit < 8 ? forger->bytes[at] ^ (uint8_t)(1u << bit) : 0xff;
 	}
 	if (how == 2 && sim_random_below(&forger->random, 4) == 0)
 		size = sim_random_below(&forger->random, size);
@@ -178,6 +181,28 @@ static const char *wrong_append_reply(struct forger *forger, struct wire_message
 	}
 }
 
+/* A follower says of an entry that it does not have it, and where to go on: behind that entry, or the entry is one that the leader
+ * does not have either. It is believed only as far as it can be, and costs a round. */
+static const char *odd_refusal(struct forger *forger, struct wire_message *message)
+{
+	const struct raft_status *status = &forger->status;
+	uint64_t prev = status->last_index + 1 + sim_random_below(&forger->random, 10);
+	uint64_t more = 1 + sim_random_below(&forger->random, 10);
+	bool within = sim_random_below(&forger->random, 2) == 0;
+	forger->may_be_ignored = true;
+	if (status->role != RAFT_LEADER)
+		return NULL;
+	for (unsigned k = 0; k < status->n_peers && within; k++)
+		if (status->peers[k].id == message->from && status->peers[k].match < status->last_index)
+			prev = status->last_index;
+	message->type = WIRE_APPEND_REPLY;
+	message->term = status->hard_state.term;
+	message->append_reply.rejected = true;
+	message->append_reply.prev_index = prev;
+	message->append_reply.conflict_index = prev + more;
+	return prev > status->last_index ? "a refusal of an entry that the leader does not have" : "a refusal that leads on";
+}
+
 /* Another leader in the same term. */
 static const char *second_leader(struct forger *forger, struct wire_message *message)
 {
@@ -193,7 +218,7 @@ static const char *second_leader(struct forger *forger, struct wire_message *mes
 static const char *forge(struct forger *forger, struct wire_message *message)
 {
 	static const char *(*const forgeries[])(struct forger *, struct wire_message *) = {
-		wrong_address, wrong_vote_request, wrong_append, wrong_leader, wrong_config, wrong_append_reply, second_leader};
+		wrong_address, wrong_vote_request, wrong_append, wrong_leader, wrong_config, wrong_append_reply, second_leader, odd_refusal};
 	uint64_t n = sizeof forgeries / sizeof *forgeries;
 	message->type = WIRE_APPEND;
 	message->term = forger->status.hard_state.term + 1 + sim_random_below(&forger->random, 1000);
@@ -245,5 +270,51 @@ int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed)
 	free(frame);
 	if (taken && looked && !forger.may_be_ignored && member->up && member->life == life && bad_frames(sim, to) == before)
 		sim_fail(sim, "member %u does not refuse %s", to + 1, what);
+	return 1;
+}
+
+/* Strangers ------------------------------------------------------------------------------------------- */
+
+/* Frames that are right, of a term that is over or of one that has a leader, from members of no configuration: machines that were
+ * taken out of service long ago. They are answered, or not, and change nothing; however many they are, nobody loses its place for
+ * them. */
+static void draw_stranger(struct sim *sim, struct sim_random *random, unsigned to, struct wire_message *message)
+{
+	struct raft_status status;
+	raft_get_status(replica_core(sim->members[to].replica), &status);
+	*message = (struct wire_message){.cluster = SIM_CLUSTER,
+					 .from = SIM_MEMBERS_MAX + 1 + sim_random_below(random, STRANGERS),
+					 .from_incarnation = sim_random_u64(random) | 1,
+					 .to = to + 1};
+	bool led = status.leader != 0 && status.role != RAFT_CANDIDATE && status.role != RAFT_LEADER;
+	message->term = led ? status.hard_state.term : status.hard_state.term - 1;
+	message->type = sim_random_below(random, 2) == 0 ? WIRE_VOTE_REQUEST : WIRE_TIMEOUT_NOW;
+	message->vote_request.pre_vote = message->type == WIRE_VOTE_REQUEST;
+}
+
+int sim_fault_strangers(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned to = sim_fault_which(sim, fault);
+	unsigned connection = (to + 1) % SIM_MEMBERS_MAX; /* whichever it may be: the frame says who sends it */
+	unsigned life = sim->members[to].life;
+	struct raft_status status;
+	uint64_t n = 1 + sim_random_below(&random, 2 * STRANGERS);
+	if (!sim_member_listens(sim, to))
+		return 0;
+	raft_get_status(replica_core(sim->members[to].replica), &status);
+	if (status.hard_state.term < 2)
+		return 0;
+	sim_note(sim, "%u hears of %" PRIu64 " strangers", to + 1, n);
+	for (; n > 0 && sim->members[to].life == life && sim_member_listens(sim, to); n--) {
+		struct wire_message message;
+		draw_stranger(sim, &random, to, &message);
+		size_t size = wire_encoded_size(&message);
+		uint8_t *frame = malloc(size);
+		raft_assert(size > 0 && frame != NULL);
+		wire_encode(&message, frame);
+		(void)sim_network_deliver(sim, connection, to, frame, size);
+		free(frame);
+	}
 	return 1;
 }

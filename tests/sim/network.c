@@ -285,7 +285,9 @@ static int transport_send(struct transport *base, uint64_t peer)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
 	struct sim *sim = transport->sim;
-	raft_assert(transport->prepared != NULL && peer >= 1 && peer <= sim_members(sim));
+	raft_assert(transport->prepared != NULL && peer >= 1);
+	if (peer > sim_members(sim))
+		return -ENOTCONN; /* nobody ever told where that one is */
 	unsigned to = (unsigned)peer - 1;
 	struct sim_frame frame = {.from = transport->member,
 				  .to = to,
@@ -347,6 +349,8 @@ static bool transport_pending(struct transport *base)
 static bool transport_peer_stats(struct transport *base, uint64_t peer, struct transport_peer_stats *ret)
 {
 	const struct sim_transport *transport = (const struct sim_transport *)base;
+	if (peer > sim_members(transport->sim))
+		return false;
 	*ret = (struct transport_peer_stats){
 		.id = peer, .connected = true, .dropped_frames = transport->dropped[peer - 1]};
 	return true;

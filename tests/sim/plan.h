@@ -118,10 +118,9 @@
 	X(bootstrap, 100000, 20000000, 200000)                                                                         \
 	X(forge, 200000, 4000000, 500000)                                                                              \
 	X(wrong_state, 1000000, 12000000, 350000)                                                                      \
-	X(promise_rot, 1000000, 15000000, 300000)                                                                      \
-	X(reload, 1000000, 20000000, 300000)                                                                           \
-	X(start_error, 1000000, 10000000, 400000)                                                                      \
-	X(error_within, 1000000, 15000000, 300000)
+	X(strangers, 1000000, 20000000, 300000)                                                                        \
+	X(rogue, 100000, 5000000, 300000)                                                                              \
+	X(hoard, 50000, 400000, 50000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

@@ -1,5 +1,6 @@
 /* One run: the world begins, events and faults happen in the order of their times, a calm follows, the world ends. */
 #include "history.h"
+#include "rogue.h"
 #include "sim.h"
 
 #include "daemon/assert.h"
@@ -67,6 +68,7 @@ static void world_begin(struct sim *sim)
 	sim_snapshots_new(sim);
 	sim_stale_new(sim);
 	sim_operator_new(sim);
+	sim_rogue_new(sim);
 	sim_members_new(sim);
 	sim_clients_begin(sim);
 }
@@ -86,6 +88,7 @@ static void world_end(struct sim *sim)
 	sim_snapshots_free(sim);
 	sim_stale_free(sim);
 	sim_operator_free(sim);
+	sim_rogue_free(sim);
 	(void)XXH3_freeState(sim->history);
 	free(sim);
 }

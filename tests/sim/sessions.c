@@ -4,6 +4,7 @@
  * holds afterwards must be what the model says.
  */
 #include "check.h"
+#include "rogue.h"
 
 #include "daemon/assert.h"
 
@@ -48,6 +49,7 @@ void sim_sessions_applied(struct sim *sim, unsigned number, uint64_t index, cons
 		checks->modelled = index;
 		model_apply(checks->model, index, data, size, &slot->effect);
 		sim_clients_modelled(sim, index, (enum kv_operation)command.operation, &slot->effect);
+		sim_rogue_modelled(sim, index, &command, &slot->effect.reply);
 	}
 	check_reply(sim, number, index, &slot->effect, &reply);
 	if (decoded && command.key_size > 0)
