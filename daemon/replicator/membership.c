@@ -300,6 +300,22 @@ static void tell_stranger(struct replica *replica, uint64_t config_index, uint64
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
 }
 
+void replica_note_foreign_answer(struct replica *replica, const struct wire_message *wire)
+{
+	struct replica_peer *peer = replica_find_peer(replica, wire->from);
+	if (peer == NULL || wire->type != WIRE_APPEND_REPLY)
+		return;
+	peer->foreign = wire->from_incarnation;
+	peer->foreign_term = wire->term;
+}
+
+/* A hello alone may be an old one, of a directory that was replaced long ago, and would take the vote of a voter that lacks nothing:
+ * for good, if another one loses its data before that voter is heard again. Who answers in this leader's term is there. */
+static bool is_there(const struct replica_peer *peer, const struct wire_message *wire, uint64_t term)
+{
+	return peer != NULL && peer->foreign == wire->from_incarnation && peer->foreign_term == term;
+}
+
 /* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
 static bool is_in_contact(const struct replica *replica, const struct raft_status *status, uint64_t id)
 {
@@ -330,6 +346,8 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 		tell_stranger(replica, index, wire->from);
 	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation ||
 	    is_in_contact(replica, &status, wire->from))
+		return 0;
+	if (member->incarnation != 0 && !is_there(peer, wire, status.hard_state.term))
 		return 0;
 	return take_incarnation(replica, config, index, wire);
 }

@@ -37,6 +37,8 @@ struct replica_peer {
 	bool blank;	      /* as its last hello said */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
 	uint64_t greeted_us; /* when a hello of it was answered with one */
+	uint64_t foreign;      /* a directory of it that is not the configuration's, and that answered an append … */
+	uint64_t foreign_term; /* … of this term; 0: none did */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
 };
@@ -221,6 +223,7 @@ unsigned replica_own_role(const struct replica *replica); /* enum replicator_mem
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
 /* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
+void replica_note_foreign_answer(struct replica *replica, const struct wire_message *wire); /* of that directory */
 /* Asks the core for this configuration in place of the one of previous_index. Results as replicator_change. */
 int replica_propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
 			   uint64_t *ret_index) __attribute__((warn_unused_result));

@@ -1,6 +1,64 @@
 /* Whole members that found a cluster, or come back with an empty directory. */
 #include "tests/unit/replica_cluster.h"
 
+#include "daemon/transport/wire.h"
+
+static void start_empty(struct replica_cluster *cluster, unsigned id)
+{
+	struct node *node = cluster_node(cluster, id);
+	cluster_kill(cluster, id);
+	memory_disk_free(node->disk);
+	node->disk = memory_disk_new();
+	assert_int_equal(cluster_start(cluster, id), 0);
+}
+
+/* As a frame that was on its way for long. */
+static void hello_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to)
+{
+	struct frame **end = &cluster_node(cluster, to)->inbox;
+	const struct wire_message hello = {.type = WIRE_HELLO,
+					   .cluster = cluster->options.cluster,
+					   .from = from,
+					   .from_incarnation = incarnation,
+					   .to = to,
+					   .hello = {.version_min = 1, .version_max = RAFT_LEVEL_MAX, .blank = true}};
+	struct frame *frame = malloc(sizeof *frame + wire_encoded_size(&hello));
+	assert_non_null(frame);
+	*frame = (struct frame){.len = wire_encoded_size(&hello)};
+	wire_encode(&hello, frame->bytes);
+	while (*end)
+		end = &(*end)->next;
+	*end = frame;
+}
+
+/* It is down for a moment, and a hello from the directory that it had before arrives: the one that it has lacks nothing. */
+static void old_hello_does_not_cost_the_vote(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	struct replicator_membership membership;
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	uint64_t before = cluster_status(cluster, 3).incarnation;
+	start_empty(cluster, 3);
+	cluster_run_ms(cluster, 5000);
+	uint64_t after = cluster_status(cluster, 3).incarnation;
+	assert_true(before != after);
+	for (unsigned killed = 0; killed < 2; killed++) {
+		hello_arrives(cluster, 3, before, 1);
+		cluster_run_ms(cluster, 5000);
+		replica_get_membership(cluster_node(cluster, 1)->replica, &membership);
+		assert_int_equal(membership.members[2].role, REPLICATOR_VOTER);
+		assert_true(membership.members[2].incarnation == after);
+		if (killed == 0) {
+			cluster_kill(cluster, 3);
+			cluster_run_ms(cluster, 5000);
+		}
+	}
+	cluster_free(cluster);
+}
+
 /* Its configuration file does not name the member that leads now: it learns from the leader how to answer. */
 static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state)
 {
@@ -14,11 +72,7 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	assert_int_equal(replica_transfer(cluster_node(cluster, 1)->replica, 2, cluster->now_us), 0);
 	cluster_run_ms(cluster, 100);
 	assert_int_equal(cluster_elect(cluster), 2);
-	cluster_kill(cluster, 3);
-	struct node *node = cluster_node(cluster, 3);
-	memory_disk_free(node->disk);
-	node->disk = memory_disk_new();
-	assert_int_equal(cluster_start(cluster, 3), 0);
+	start_empty(cluster, 3);
 	cluster_run_ms(cluster, 5000);
 	assert_int_equal(cluster_leader(cluster), 2);
 	cluster_write(cluster, 2, 1, 10);
@@ -85,6 +139,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(founding_is_told_once),
 		cmocka_unit_test(a_lost_leader_is_told_once),
+		cmocka_unit_test(old_hello_does_not_cost_the_vote),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
