@@ -42,7 +42,7 @@ static void note_aside(struct sim_disk *disk)
 	disk->sim->counts.given_up++;
 	disk->tail_name[0] = '\0';
 	disk->set_aside = false;
-	member->expendable = false;
+	member->expendable = member->disk_faults.misdirect; /* what is still to come hits the next directory */
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
 }
