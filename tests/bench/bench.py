@@ -93,15 +93,16 @@ def free_ports(n):
         return ports
 
 
-def wait_for(what, processes, condition):
-    deadline = time.monotonic() + READY_SECONDS
+def wait_for(what, processes, condition, seconds=READY_SECONDS, pause=0.05):
+    """What the condition returns, once that is not None."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         processes.check()
         result = condition()
         if result is not None:
             return result
-        time.sleep(0.05)
-    raise Failure(f"{what} took more than {READY_SECONDS} seconds")
+        time.sleep(pause)
+    raise Failure(f"{what} took more than {seconds} seconds")
 
 
 class RaftKv:

@@ -20,6 +20,7 @@ import bench
 
 SAMPLE_SECONDS = 0.02
 CATCH_UP_SECONDS = 120
+PAUSE_SECONDS = 0.005 # between two looks at what is being timed
 
 
 def tree_bytes(directory):
@@ -91,11 +92,7 @@ class LargeStore(bench.RaftKv):
         began = time.monotonic()
         command = [self.program("raftd"), "--config", self.config, "--id", str(k)]
         self.pids[k] = self.processes.start(f"raftd-{k}", command)
-        while not condition():
-            self.processes.check()
-            if time.monotonic() - began > CATCH_UP_SECONDS:
-                raise bench.Failure(f"{what} took more than {CATCH_UP_SECONDS} seconds")
-            time.sleep(0.005)
+        bench.wait_for(what, self.processes, lambda: condition() or None, CATCH_UP_SECONDS, PAUSE_SECONDS)
         return time.monotonic() - began
 
 
@@ -172,9 +169,8 @@ def take_snapshot(store, k):
     before = store.log_lines(k, "is on the disk")
     began = time.monotonic()
     store.raftctl("snapshot", "--id", k)
-    while store.log_lines(k, "is on the disk") == before:
-        store.processes.check()
-        time.sleep(0.005)
+    bench.wait_for("a snapshot", store.processes, lambda: store.log_lines(k, "is on the disk") > before or None,
+                   CATCH_UP_SECONDS, PAUSE_SECONDS)
     return time.monotonic() - began
 
 

@@ -6,8 +6,8 @@ import shutil
 import threading
 
 from cluster import Cluster, wait_for, words_ok
+from load import Counting
 from test_membership import Unstarted, done, fill, refused, verify
-from test_restarts import Load
 
 
 class Pairs(threading.Thread):
@@ -54,7 +54,7 @@ def test_dump_of_a_large_store_is_one_state(env):
     """A dump of many pages ends while clients write as fast as they can, and is of one state."""
     with Cluster(env, n_members=3) as cluster:
         pairs = fill(cluster, 20000, size=1000)
-        with Pairs(cluster) as writer, Load(cluster):
+        with Pairs(cluster) as writer, Counting(cluster.socket):
             for k in cluster.ids:
                 before = writer.number
                 dump = cluster.dump(k)
@@ -218,7 +218,7 @@ def test_verify_compares_all_members_under_load(env):
     """verify ends while clients write, and says who cannot be reached."""
     with Cluster(env, n_members=3) as cluster:
         fill(cluster, 5000)
-        with Load(cluster):
+        with Counting(cluster.socket):
             for _ in range(3):
                 result = cluster.raftctl("verify")
                 assert result.returncode == 0 and b"all 3 copies are the same" in result.stdout, result
@@ -230,7 +230,7 @@ def test_verify_compares_all_members_under_load(env):
         wait_for(lambda: snapshots(cluster, 3), 20, "a snapshot")
         cluster.members[3].kill()
         cluster.members[3].start()  # begins in the middle of the entries
-        with Load(cluster):
+        with Counting(cluster.socket):
             done(cluster.raftctl("verify"))
 
 

@@ -4,12 +4,11 @@ import os
 import random
 import shutil
 import subprocess
-import threading
 import time
 
 from cluster import Cluster, words_ok, words_value
 from history import History
-from kvclient import Connection
+from load import Load, Worker
 from test_membership import add, done, remove
 
 N_WORKERS = 8
@@ -17,73 +16,26 @@ SLOWEST_S = 2.0  # a request that waits longer than this was not a pause but an 
 DISK_BYTES = 48 << 20  # of the small disk: one that the load fills
 
 
-class Worker(threading.Thread):
+class Writer(Worker):
     """Writes and reads back its own keys, one request after the other, and keeps every latency."""
 
     def __init__(self, path, number, history):
-        super().__init__()
-        self.path = path
-        self.number = number
-        self.history = history
+        super().__init__(path, number, history)
         self.random = random.Random(number)
-        self.stopping = threading.Event()
         self.latencies = []
-        self.failure = None
 
-    def run(self):
-        try:
-            with Connection(self.path, history=self.history) as client:
-                while not self.stopping.is_set():
-                    self.round(client)
-        except Exception as error:  # handed to the test, which raises it
-            self.failure = error
+    def ask(self, client, *words):
+        began = time.monotonic()
+        reply = client.ask(*words)
+        self.latencies.append(time.monotonic() - began)
+        self.requests += 1
+        return reply
 
     def round(self, client):
         key = b"day-%d-%d" % (self.number, self.random.randrange(50))
-        value = b"%d " % len(self.latencies) * self.random.randrange(1, 200)
-        began = time.monotonic()
-        revision = words_ok(client.ask("put", key, value))
-        self.latencies.append(time.monotonic() - began)
-        began = time.monotonic()
-        assert words_value(client.ask("get", key)) == (revision, value), f"{key} was not read back"
-        self.latencies.append(time.monotonic() - began)
-
-
-class Load:
-    def __init__(self, path):
-        self.history = History()
-        self.workers = [Worker(path, number, self.history) for number in range(N_WORKERS)]
-
-    def __enter__(self):
-        for worker in self.workers:
-            worker.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        for worker in self.workers:
-            worker.stopping.set()
-        for worker in self.workers:
-            worker.join()
-        if kind is None:
-            self.check()
-
-    def check(self):
-        for worker in self.workers:
-            if worker.failure:
-                raise worker.failure
-
-    def requests(self):
-        return sum(len(worker.latencies) for worker in self.workers)
-
-    def wait_progress(self, count=500):
-        target, deadline = self.requests() + count, time.monotonic() + 30
-        while self.requests() < target:
-            self.check()
-            assert time.monotonic() < deadline, f"{count} more requests were not answered"
-            time.sleep(0.01)  # polls; the deadline decides
-
-    def latencies(self):
-        return sorted(latency for worker in self.workers for latency in worker.latencies)
+        value = b"%d " % self.requests * self.random.randrange(1, 200)
+        revision = words_ok(self.ask(client, "put", key, value))
+        assert words_value(self.ask(client, "get", key)) == (revision, value), f"{key} was not read back"
 
 
 def flip_bits(directory):
@@ -180,14 +132,14 @@ def have_a_bad_day(cluster, load, disk):
     leader = cluster.wait_leader()
     remove(cluster, next(k for k in cluster.ids if k not in (leader, 6, 7)))
     remove(cluster, leader)
-    load.wait_progress()
+    load.wait_progress(500)
     wipe_one(cluster, load, next(k for k in cluster.followers(cluster.wait_leader()) if k != 6))
     rot_one(cluster, load, next(k for k in reversed(cluster.followers(cluster.wait_leader())) if k != 6))
     if small:
         fill_one(cluster, load, 6, disk)
     done(cluster.raftctl("backup", os.path.join(cluster.dir, "backup"), timeout=60))
     restart_each(cluster, load)
-    load.wait_progress()
+    load.wait_progress(500)
     return small
 
 
@@ -198,13 +150,13 @@ def test_a_bad_day_fails_no_request(env):
     try:
         with Cluster(env, raft=settings, bridge={"request_timeout_ms": 10000}) as cluster:
             disk = SmallDisk(cluster, 6)
-            with Load(cluster.socket) as load:
-                load.wait_progress()
+            with Load(Writer, N_WORKERS, cluster.socket, History()) as load:
+                load.wait_progress(500)
                 small = have_a_bad_day(cluster, load, disk)
             cluster.wait_agreement()
             assert len({cluster.dump(k) for k in cluster.ids}) == 1, "the copies differ"
             figures = load.history.check(env)
-            latencies = load.latencies()
+            latencies = sorted(latency for worker in load.workers for latency in worker.latencies)
     finally:
         if disk is not None:
             disk.unmount()

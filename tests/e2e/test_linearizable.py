@@ -1,42 +1,27 @@
 """Everything at once: what many clients see of a few keys while members are killed, restarted and paused is one history."""
 
 import random
-import threading
 import time
 
-from cluster import Cluster, wait_for
+from cluster import Cluster
 from history import History
-from kvclient import Connection
+from load import Load, Worker
 
 KEYS = [b"key-%d" % k for k in range(4)]
 CLIENTS = 8
 SEED = 20
 
 
-class Client(threading.Thread):
+class Client(Worker):
     """Asks for anything, about any key, as fast as it is answered; remembers revisions so that its cas can succeed."""
 
     def __init__(self, path, number, history):
-        super().__init__()
-        self.path = path
-        self.number = number
-        self.history = history
+        super().__init__(path, number, history)
         self.random = random.Random(SEED * 1000 + number)
-        self.stopping = threading.Event()
         self.revisions = dict.fromkeys(KEYS, 0)
-        self.requests = 0
         self.replies = {}  # by first words
-        self.failure = None
 
-    def run(self):
-        try:
-            with Connection(self.path, history=self.history) as client:
-                while not self.stopping.is_set():
-                    self.request(client)
-        except Exception as error:  # handed to the test, which raises it
-            self.failure = error
-
-    def request(self, client):
+    def round(self, client):
         key = self.random.choice(KEYS)
         value = b"%d.%d" % (self.number, self.requests)
         chance = self.random.random()
@@ -55,43 +40,6 @@ class Client(threading.Thread):
         self.requests += 1
         kind = b" ".join(reply[:2] if reply[0] == b"ERR" else reply[:1]).decode()
         self.replies[kind] = self.replies.get(kind, 0) + 1
-
-
-class Load:
-    """Some clients; leaving the context ends them and raises the first failure."""
-
-    def __init__(self, path, history):
-        self.clients = [Client(path, number, history) for number in range(CLIENTS)]
-
-    def __enter__(self):
-        for client in self.clients:
-            client.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        for client in self.clients:
-            client.stopping.set()
-        for client in self.clients:
-            client.join()
-        if kind is None:
-            self.check()
-
-    def check(self):
-        for client in self.clients:
-            if client.failure:
-                raise client.failure
-
-    def requests(self):
-        return sum(client.requests for client in self.clients)
-
-    def wait_progress(self, count):
-        target = self.requests() + count
-
-        def progressed():
-            self.check()
-            return self.requests() >= target
-
-        wait_for(progressed, 30, f"{count} more requests to be answered")
 
 
 def kill_leader(cluster, load):
@@ -144,14 +92,14 @@ def test_what_clients_see_while_members_die_and_sleep_is_linearizable(env):
     history = History()
     began = time.monotonic()
     with Cluster(env, bridge={"request_timeout_ms": 1000}) as cluster:
-        with Load(cluster.socket, history) as load:
+        with Load(Client, CLIENTS, cluster.socket, history) as load:
             load.wait_progress(500)
             for fault in faults * (6 if env.full else 1):
                 fault(cluster, load)
                 load.wait_progress(500)
         cluster.wait_agreement()
         replies = {}
-        for client in load.clients:
+        for client in load.workers:
             for kind, count in client.replies.items():
                 replies[kind] = replies.get(kind, 0) + count
         for kind in ("OK", "VALUE", "NOT_FOUND", "MISMATCH"):

@@ -8,7 +8,7 @@ import time
 
 from cluster import Cluster, wait_for, words_ok, words_value
 from kvclient import ask_all, join
-from test_restarts import Load
+from load import Counting
 
 EXIT_REMOVED = 69
 CTL_FAILED = 4
@@ -122,7 +122,7 @@ def test_a_wiped_member_rejoins_by_itself(env):
     with Cluster(env, n_members=3) as cluster:
         before = cluster.wait_voters([1, 2, 3])
         pairs = fill(cluster, 2000)
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             victim = cluster.followers(cluster.wait_leader())[0]
             cluster.members[victim].kill()
             load.wait_progress()
@@ -150,7 +150,7 @@ def test_members_wiped_one_after_another(env):
     with Cluster(env, n_members=3) as cluster:
         before = cluster.wait_voters([1, 2, 3])
         pairs = fill(cluster, 1000)
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             for victim in [cluster.wait_leader(), *cluster.followers(cluster.wait_leader())]:
                 incarnation = cluster.wait_voters([1, 2, 3])[victim]
                 cluster.members[victim].kill()
@@ -176,7 +176,7 @@ def test_members_are_added_and_removed_under_load(env):
     """A cluster of three becomes one of five, then of three others, its leader removed too: no failed request."""
     with Cluster(env, n_members=3) as cluster:
         pairs = fill(cluster, 1000)
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             add(cluster, 4)
             load.wait_progress()
             add(cluster, 5)
@@ -198,7 +198,7 @@ def test_members_are_replaced_the_living_and_the_dead(env):
     """member replace under load: a living leader leaves when the new one votes, a dead one at once; repeated, it goes on."""
     with Cluster(env, n_members=3) as cluster:
         pairs = fill(cluster, 500)
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             leader = cluster.wait_leader()
             cluster.new_member(4).start()
             result = cluster.raftctl("--timeout", 30000, "member", "replace", leader, 4, *cluster.endpoints[4], timeout=40)
@@ -239,7 +239,7 @@ def test_a_cluster_that_grew_from_one_hands_over(env):
         add(cluster, 3)
         assert cluster.wait_leader() == 1
         _, path = cluster.add_bridge("all")
-        with Load(Through(path)) as load:
+        with Counting(path) as load:
             cluster.members[1].stop()
             load.wait_progress()
         assert "hands leadership over" in cluster.members[1].log_since_start()
@@ -303,7 +303,7 @@ def test_a_bridge_follows_when_all_members_are_replaced(env):
         old = cluster.ids[:]
         _, path = cluster.add_bridge("old", old)
         pairs = fill(cluster, 200, path=path)
-        with Load(Through(path)) as load:
+        with Counting(path) as load:
             for k in old:
                 add(cluster, k + 3)
                 load.wait_progress()
@@ -313,13 +313,6 @@ def test_a_bridge_follows_when_all_members_are_replaced(env):
         cluster.wait_voters([4, 5, 6])
         cluster.wait_agreement()
         env.note(f"{load.requests()} requests, the longest {load.longest() * 1000:.0f} ms")
-
-
-class Through:
-    """What Load needs of a cluster, by one bridge's socket."""
-
-    def __init__(self, path):
-        self.socket = path
 
 
 # Snapshots

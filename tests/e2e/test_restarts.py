@@ -2,94 +2,14 @@
 
 import socket
 import threading
-import time
 
 from cluster import Cluster, wait_for, words_ok, words_value
-from history import History
-from kvclient import Connection
-
-
-class Worker(threading.Thread):
-    """Puts numbers under its own key and reads them back, one request after the other, and counts what fails."""
-
-    def __init__(self, cluster, name, history):
-        super().__init__()
-        self.cluster = cluster
-        self.history = history
-        self.key = b"worker-%d" % name
-        self.stopping = threading.Event()
-        self.requests = 0
-        self.longest = 0.0
-        self.failure = None
-
-    def ask(self, client, *words):
-        began = time.monotonic()
-        reply = client.ask(*words)
-        self.longest = max(self.longest, time.monotonic() - began)
-        self.requests += 1
-        return reply
-
-    def run(self):
-        try:
-            with Connection(self.cluster.socket, history=self.history) as client:
-                number = 0
-                while not self.stopping.is_set():
-                    number += 1
-                    revision = words_ok(self.ask(client, "put", self.key, b"%d" % number))
-                    assert words_value(self.ask(client, "get", self.key)) == (revision, b"%d" % number)
-        except Exception as error:  # handed to the test, which raises it
-            self.failure = error
-
-
-class Load:
-    """Some workers; leaving the context stops them and raises the first failure."""
-
-    def __init__(self, cluster, count=4):
-        self.history = History()
-        self.workers = [Worker(cluster, name, self.history) for name in range(count)]
-
-    def __enter__(self):
-        for worker in self.workers:
-            worker.start()
-        self.wait_progress()
-        return self
-
-    def __exit__(self, kind, *_):
-        for worker in self.workers:
-            worker.stopping.set()
-        for worker in self.workers:
-            worker.join()
-        if kind is None:
-            self.check()
-
-    def check(self):
-        for worker in self.workers:
-            if worker.failure:
-                raise worker.failure
-
-    def requests(self):
-        return sum(worker.requests for worker in self.workers)
-
-    def longest(self):
-        return max(worker.longest for worker in self.workers)
-
-    def reset(self):
-        for worker in self.workers:
-            worker.longest = 0.0
-
-    def wait_progress(self, count=100):
-        target = self.requests() + count
-
-        def progressed():
-            self.check()
-            return self.requests() >= target
-
-        wait_for(progressed, 20, f"{count} more requests to be answered")
+from load import Counting
 
 
 def test_stop_of_the_leader_hands_over(env):
     """SIGTERM of the leader under load: exit status 0, a short pause, no failed request."""
-    with Cluster(env) as cluster, Load(cluster) as load:
+    with Cluster(env) as cluster, Counting(cluster.socket) as load:
         longest = stop = 0.0
         for _ in range(3):
             leader = cluster.wait_leader()
@@ -106,7 +26,7 @@ def test_stop_of_the_leader_hands_over(env):
 
 def test_kill_of_the_leader_is_a_pause(env):
     """SIGKILL of the leader under load: a pause of about an election, no failed request."""
-    with Cluster(env) as cluster, Load(cluster) as load:
+    with Cluster(env) as cluster, Counting(cluster.socket) as load:
         longest = 0.0
         for _ in range(3):
             leader = cluster.wait_leader()
@@ -123,7 +43,7 @@ def test_kill_of_the_leader_is_a_pause(env):
 def test_rolling_restart_fails_no_request(env):
     """All members restarted one after another under load: no failed request, and all agree at the end."""
     with Cluster(env) as cluster:
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             for k in cluster.ids:
                 cluster.members[k].stop()
                 load.wait_progress()
@@ -143,7 +63,7 @@ def test_rolling_restart_fails_no_request(env):
 def test_members_killed_one_after_another_for_a_while(env):
     """Members die with SIGKILL in turn, one at a time, as fast as they come back: no failed request."""
     with Cluster(env, bridge={"request_timeout_ms": 15000}) as cluster:
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             for k in cluster.ids * (8 if env.full else 2):
                 cluster.members[k].kill()
                 cluster.members[k].start()

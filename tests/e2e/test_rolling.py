@@ -7,7 +7,7 @@ import threading
 import time
 
 from cluster import Cluster, wait_for
-from test_restarts import Load
+from load import Counting
 
 NEGATIVE = 1
 USAGE = 2
@@ -88,7 +88,7 @@ def test_one_after_another_and_the_leader_last(env):
         systemd = Systemd(cluster)
         leader = cluster.wait_leader()
         before = pids(cluster)
-        with Load(cluster) as load:
+        with Counting(cluster.socket) as load:
             result = systemd.raftctl("restart", "--rolling", "--bridge")
             load.wait_progress()
         assert result.returncode == 0, f"{result}"

@@ -7,12 +7,12 @@ import dataclasses
 import os
 import pathlib
 import subprocess
-import threading
 import time
 
 from cluster import Cluster, Skip, wait_for
 from history import History
 from kvclient import Connection, ProtocolError, join
+from load import Load, Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD_TIMEOUT_S = 600
@@ -36,7 +36,7 @@ def release(env, which):
     return directory
 
 
-class Client(threading.Thread):
+class Client(Worker):
     """Sends puts, gets and deletes of a few keys in bursts over one connection; a reply that is an error is a failure.
 
     When the bridge closes the connection it connects again, as a client of a bridge that is replaced has to. What it had
@@ -46,15 +46,9 @@ class Client(threading.Thread):
     DEPTH = 8
 
     def __init__(self, path, number, history):
-        super().__init__()
-        self.path = path
-        self.number = number
-        self.history = history
-        self.stopping = threading.Event()
-        self.answered = 0
+        super().__init__(path, number, history)
         self.longest = 0.0
         self.lost = []  # requests without an answer, for each lost connection
-        self.failure = None
 
     def lines(self, burst):
         for k in range(self.DEPTH):
@@ -81,7 +75,7 @@ class Client(threading.Thread):
                 reply = client.receive()
                 assert reply[0] in (b"OK", b"VALUE", b"NOT_FOUND"), f"a request failed: {reply}"
                 client.recorder.returned(tokens.pop(0), reply)
-                self.answered += 1
+                self.requests += 1
         except (ProtocolError, ConnectionError):
             self.lost.append(len(tokens))
             client.close()
@@ -89,61 +83,31 @@ class Client(threading.Thread):
         self.longest = max(self.longest, time.monotonic() - began)
         return client
 
-    def run(self):
-        try:
-            client = self.connect()
-            burst = 0
-            while not self.stopping.is_set():
-                burst += 1
-                client = self.burst(client, list(self.lines(burst)))
-            client.close()
-        except Exception as error:  # handed to the test, which raises it
-            self.failure = error
+    def work(self):
+        client = self.connect()
+        burst = 0
+        while not self.stopping.is_set():
+            burst += 1
+            client = self.burst(client, list(self.lines(burst)))
+        client.close()
 
 
-class Load:
-    """Some clients; leaving the context ends them and raises the first failure."""
+class Bursts(Load):
+    """Some clients, which have begun."""
 
-    def __init__(self, cluster, count=4):
-        self.history = History()
-        self.clients = [Client(cluster.socket, number, self.history) for number in range(count)]
+    def __init__(self, cluster):
+        super().__init__(Client, 4, cluster.socket, History())
 
     def __enter__(self):
-        for client in self.clients:
-            client.start()
-        self.wait_progress()
+        super().__enter__()
+        self.wait_progress(200)
         return self
 
-    def __exit__(self, kind, *_):
-        for client in self.clients:
-            client.stopping.set()
-        for client in self.clients:
-            client.join()
-        if kind is None:
-            self.check()
-
-    def check(self):
-        for client in self.clients:
-            if client.failure:
-                raise client.failure
-
-    def answered(self):
-        return sum(client.answered for client in self.clients)
-
     def lost_connections(self):
-        return sum(len(client.lost) for client in self.clients)
+        return sum(len(client.lost) for client in self.workers)
 
     def longest(self):
-        return max(client.longest for client in self.clients)
-
-    def wait_progress(self, count=200):
-        target = self.answered() + count
-
-        def progressed():
-            self.check()
-            return self.answered() >= target
-
-        wait_for(progressed, 30, f"{count} more requests to be answered")
+        return max(client.longest for client in self.workers)
 
 
 class Mixed(Cluster):
@@ -191,14 +155,14 @@ class Mixed(Cluster):
         wait_for(lambda: self.member_status()[leader]["first"] > 2, 30, "the leader's log to be compacted")
         self.members[k].stop()
         self.wipe(k)
-        load.wait_progress()
+        load.wait_progress(200)
         if self.leader() != leader:
             self.lead(leader)
         self.members[k].start()
         wait_for(lambda: (self.voters() or {}).get(k, old) != old, 30, f"member {k} to vote again", interval=0.05)
         self.wait_voters(self.ids)
         assert "installs the snapshot" in self.members[k].log_since_start()
-        load.wait_progress()
+        load.wait_progress(200)
 
     def refuses_to_start(self, k, directory, code, *texts):
         """The member is stopped; that program does not start on its directory and says why."""
@@ -214,15 +178,15 @@ def test_release_before_is_upgraded_under_load(env):
     old = release(env, "previous")
     with Mixed(env, old, env.bin, raft=SMALL_LOG) as cluster:
         cluster.wait_voters(cluster.ids)
-        with Load(cluster) as load:
+        with Bursts(cluster) as load:
             load.wait_progress(4000)
             cluster.replace(1, env.bin)
-            load.wait_progress()
+            load.wait_progress(200)
             cluster.replace(2, env.bin)
             assert cluster.level() == 1
             # What is new is held back: going back is possible.
             cluster.replace(2, old)
-            load.wait_progress()
+            load.wait_progress(200)
             cluster.replace(2, env.bin)
             cluster.snapshot_reaches(4, 1, load)  # from a new leader to an old member
             cluster.snapshot_reaches(2, 5, load)  # and the other way round
@@ -232,7 +196,7 @@ def test_release_before_is_upgraded_under_load(env):
                     assert result.returncode == 0, f"{directory} {words}: {result}"
             for k in (3, 4):
                 cluster.replace(k, env.bin)
-                load.wait_progress()
+                load.wait_progress(200)
                 assert cluster.level() == 1
             assert b"feature level 1; higher when newer versions run on member 5" in cluster.raftctl("status").stdout
             # The bridge: connections end, the socket's path stays, clients come back. Without a socket that systemd keeps
@@ -241,23 +205,23 @@ def test_release_before_is_upgraded_under_load(env):
             cluster.bridge.stop()
             cluster.use(cluster.bridge, env.bin)
             cluster.bridge.start()
-            wait_for(lambda: all(client.lost for client in load.clients), 20, "all clients to have moved")
-            load.wait_progress()
+            wait_for(lambda: all(client.lost for client in load.workers), 20, "all clients to have moved")
+            load.wait_progress(200)
             lost = load.lost_connections()
             cluster.replace(5, env.bin)
             cluster.wait_level(2)
-            load.wait_progress()
+            load.wait_progress(200)
             # From here on the release before would misread what is written, and refuses it.
             cluster.members[3].stop()
             cluster.refuses_to_start(3, old, 76, "was written by a newer version; install that version again")
             cluster.use(cluster.members[3], env.bin)
             cluster.members[3].start()
-            load.wait_progress()
+            load.wait_progress(200)
             assert load.lost_connections() == lost
         cluster.wait_agreement()
         assert len({cluster.dump(k) for k in cluster.ids}) == 1
         figures = load.history.check(env)
-        unanswered = sum(sum(client.lost) for client in load.clients)
+        unanswered = sum(sum(client.lost) for client in load.workers)
         env.note(f"{figures}; {unanswered} unanswered when the bridge was replaced; longest burst {load.longest():.2f} s")
 
 
@@ -267,14 +231,14 @@ def test_later_release_is_an_upgrade_like_any_other(env):
     with Mixed(env, env.bin, new, n_members=3) as cluster:
         cluster.wait_voters(cluster.ids)
         cluster.wait_level(2)
-        with Load(cluster) as load:
+        with Bursts(cluster) as load:
             for k in cluster.ids:
                 cluster.replace(k, new)
-                load.wait_progress()
+                load.wait_progress(200)
                 if k < 3:
                     assert cluster.level() == 2
             cluster.wait_level(3)
-            load.wait_progress()
+            load.wait_progress(200)
             cluster.members[2].stop()
             cluster.refuses_to_start(
                 2, env.bin, 78, "was written at feature level 3", "knows levels up to 2; install the newer version again"
@@ -288,11 +252,11 @@ def test_later_release_is_an_upgrade_like_any_other(env):
             assert added.returncode in (0, 1), f"{added}"
             late.wait_exit(78)
             assert "the cluster is at feature level 3" in late.log_since_start(), late.log_since_start()
-            load.wait_progress()
+            load.wait_progress(200)
             cluster.use(late, new)
             late.start()
             cluster.wait_voters([1, 2, 3, 4])
-            load.wait_progress()
+            load.wait_progress(200)
         cluster.wait_agreement()
         assert len({cluster.dump(k) for k in cluster.ids}) == 1
         assert load.lost_connections() == 0
