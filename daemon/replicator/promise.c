@@ -3,15 +3,11 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
-#define TEMPORARY_FILE PROMISE_FILE ".tmp"
+#define TEMPORARY_FILE PROMISE_FILE DISK_TEMPORARY_SUFFIX /* what a crash leaves of it is removed by the next start */
 #define FILE_SIZE 32u
 #define CHECKED_SIZE 24u
 
@@ -38,84 +34,54 @@ static bool decode(const uint8_t bytes[FILE_SIZE], uint64_t *ret_promise_us)
 	return true;
 }
 
-static int read_file(int directory, uint64_t *ret_promise_us)
+static int read_file(struct disk *disk, uint64_t *ret_promise_us)
 {
 	uint8_t bytes[FILE_SIZE + 1];
-	int fd = openat(directory, PROMISE_FILE, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
+	int64_t n = disk->ops->read(disk, PROMISE_FILE, 0, bytes, sizeof bytes);
+	if (n == -ENOENT) {
 		*ret_promise_us = 0;
 		return 0;
 	}
-	if (fd < 0)
-		return -errno;
-	ssize_t n = read(fd, bytes, sizeof bytes);
-	int r = n < 0 ? -errno : 0;
-	(void)close(fd); /* only read */
-	if (r == 0 && (n != FILE_SIZE || !decode(bytes, ret_promise_us)))
-		r = -EBADMSG;
-	return r;
+	if (n < 0)
+		return (int)n;
+	return n == FILE_SIZE && decode(bytes, ret_promise_us) ? 0 : -EBADMSG;
 }
 
-static int write_whole(int fd, uint64_t promise_us)
+/* The file is replaced whole, and only by one that is on the disk. */
+static int write_file(struct disk *disk, uint64_t promise_us)
 {
 	uint8_t bytes[FILE_SIZE];
+	struct disk_job job = {.type = DISK_JOB_STREAM,
+			       .lane = DISK_LANE_BACKGROUND,
+			       .name = TEMPORARY_FILE,
+			       .new_name = PROMISE_FILE,
+			       .size = sizeof bytes,
+			       .buf = bytes};
 	encode(bytes, promise_us);
-	ssize_t n = write(fd, bytes, sizeof bytes);
-	if (n < 0)
-		return -errno;
-	if (n != FILE_SIZE)
-		return -EIO;
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int write_file(int directory, uint64_t promise_us)
-{
-	int fd = openat(directory, TEMPORARY_FILE, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	int r = write_whole(fd, promise_us);
-	if (close(fd) < 0 && r == 0)
-		r = -errno;
-	if (r == 0 && renameat(directory, TEMPORARY_FILE, directory, PROMISE_FILE) < 0)
-		r = -errno;
-	if (r == 0 && fsync(directory) < 0)
-		r = -errno;
-	return r;
-}
-
-/* Opens the directory and says what its file says. Returns the descriptor or a negative errno. */
-static int open_directory(const char *path, uint64_t *ret_promise_us)
-{
-	int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (directory < 0)
-		return -errno;
-	int r = read_file(directory, ret_promise_us);
+	int r = disk->ops->run(disk, &job);
+	job.type = DISK_JOB_SYNC;
 	if (r == 0)
-		return directory;
-	(void)close(directory); /* nothing was written */
+		r = disk->ops->run(disk, &job);
+	job.type = DISK_JOB_RENAME;
+	if (r == 0)
+		r = disk->ops->run(disk, &job);
 	return r;
 }
 
-int promise_begin(const char *directory, uint64_t promise_us, uint64_t *ret_promised_us)
+int promise_begin(struct disk *disk, uint64_t promise_us, uint64_t *ret_promised_us)
 {
 	uint64_t promised_us = 0;
-	int fd = open_directory(directory, &promised_us);
-	if (fd < 0)
-		return fd;
-	int r = promise_us > promised_us ? write_file(fd, promise_us) : 0;
-	(void)close(fd); /* synced */
+	int r = read_file(disk, &promised_us);
+	if (r == 0 && promise_us > promised_us)
+		r = write_file(disk, promise_us);
 	if (r == 0)
 		*ret_promised_us = promised_us;
 	return r;
 }
 
-int promise_end(const char *directory, uint64_t promise_us)
+int promise_end(struct disk *disk, uint64_t promise_us)
 {
 	uint64_t promised_us = 0;
-	int fd = open_directory(directory, &promised_us);
-	if (fd < 0)
-		return fd;
-	int r = promised_us > promise_us ? write_file(fd, promise_us) : 0;
-	(void)close(fd); /* synced */
-	return r;
+	int r = read_file(disk, &promised_us);
+	return r == 0 && promised_us > promise_us ? write_file(disk, promise_us) : r;
 }

@@ -3,10 +3,12 @@
  * (../raft/lease.c). A small file in the data directory, written before the first such promise; the log has nothing to do
  * with it. When the promises were given is not kept: the whole time is waited for after each start.
  *
- * The caller holds the directory's lock. What this must not know: Raft, when anything was promised.
+ * What this must not know: Raft, when anything was promised.
  */
 #ifndef RAFT_KV_PROMISE_H
 #define RAFT_KV_PROMISE_H
+
+#include "../storage/disk.h"
 
 #include <stdint.h>
 
@@ -14,12 +16,11 @@
 
 /* From now on promises of up to promise_us (0: none) are given. *ret_promised_us: the longest that may have been given before.
  * When it returns 0 the directory durably says the greater of both. -EBADMSG: the file is none of ours, or damaged; other
- * negative errno. */
-int promise_begin(const char *directory, uint64_t promise_us, uint64_t *ret_promised_us)
-	__attribute__((warn_unused_result));
+ * negative errno: it could not be read, or written. */
+int promise_begin(struct disk *disk, uint64_t promise_us, uint64_t *ret_promised_us) __attribute__((warn_unused_result));
 
 /* All promises longer than promise_us are over. 0, or a negative errno: then the directory says more than is true, which only
  * makes the next start wait longer. */
-int promise_end(const char *directory, uint64_t promise_us);
+int promise_end(struct disk *disk, uint64_t promise_us);
 
 #endif

@@ -79,6 +79,7 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	if (replica->options.level_max == 0)
 		replica->options.level_max = RAFT_LEVEL_MAX;
 	replica->level = RAFT_LEVEL_MIN;
+	replica->disk = disk;
 	replica->machine = machine;
 	replica->machine_arg = arg;
 	replica->next_read_id = 1;
@@ -87,6 +88,8 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	replica->entries = malloc(WIRE_ENTRIES_MAX * sizeof *replica->entries);
 	replica->sizes = malloc(WIRE_ENTRIES_MAX * sizeof *replica->sizes);
 	int r = replica->entries == NULL || replica->sizes == NULL ? -ENOMEM : 0;
+	if (r == 0)
+		r = replica_begin_promises(replica, message);
 	if (r == 0) {
 		r = replica_open_storage(replica, disk, &state, storage_message);
 		if (r != 0)
@@ -434,7 +437,7 @@ uint64_t replica_deadline_us(const struct replica *replica)
 	if (replica->work_left || replica->transport->ops->pending(replica->transport))
 		return 0;
 	deadline = earlier(deadline, earlier(replica->hello_us, replica->disconnect_us));
-	deadline = earlier(deadline, replica->level_us);
+	deadline = earlier(deadline, earlier(replica->level_us, replica_taking_deadline_us(replica)));
 	if (replica->receiving.index != 0)
 		deadline = earlier(deadline, replica->receiving.again_us);
 	return deadline;

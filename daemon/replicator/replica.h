@@ -23,7 +23,7 @@ struct replica_options {
 	uint32_t apply_entries_max;  /* in one call of replica_process; 0: the usual */
 	unsigned level_max;	     /* newest feature level that this member knows; 0: RAFT_LEVEL_MAX */
 	bool heal; /* a damaged data directory is set aside, and the member rejoins as a new one (README.md says when) */
-	struct raft_options raft; /* id and timing; its seed is replaced by the one above */
+	struct raft_options raft; /* id and timing; its seed is replaced by the one above; promised_us is in the directory */
 	struct storage_options storage;
 };
 
@@ -34,6 +34,9 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 		 const struct replicator_machine *machine, void *arg, uint64_t now_us, struct replica **ret_replica,
 		 char *message) __attribute__((warn_unused_result));
 struct replica *replica_free(struct replica *replica);
+
+/* The member is about to stop, at now_us: what it promised before its start need not be remembered any more if it is over. */
+void replica_end_promises(struct replica *replica, uint64_t now_us);
 
 /* Does all that is due at now_us. wall_ms: the wall clock, for the time in entries. Results as replicator_process. */
 int replica_process(struct replica *replica, uint64_t now_us, uint64_t wall_ms) __attribute__((warn_unused_result));

@@ -21,6 +21,8 @@
 
 /* Bytes of a snapshot produced or loaded in one call of replica_process: bounds how long a heartbeat waits for it. */
 #define REPLICA_SNAPSHOT_SLICE (256u * 1024u)
+/* One is produced that often, unless clients wait for the snapshot: 320 MiB/s leave them CPU and disk. */
+#define REPLICA_SNAPSHOT_PACE_US 800u
 #define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
 #define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
 
@@ -48,6 +50,7 @@ struct replica_taking {
 	void *snapshot; /* the machine's; NULL: none is being taken */
 	uint8_t *buf;	/* REPLICA_SNAPSHOT_SLICE bytes, while one is being taken */
 	size_t filled, taken;
+	uint64_t next_us; /* when the next slice is due, once this one is taken */
 	bool read_all;
 	bool finishing; /* the storage has all of it */
 	uint64_t retry_us;
@@ -113,6 +116,7 @@ struct replica {
 	struct replica_options options;
 	struct raft *core;
 	struct storage *storage;
+	struct disk *disk; /* the storage's */
 	struct transport *transport;
 	const struct replicator_machine *machine;
 	void *machine_arg;
@@ -130,6 +134,7 @@ struct replica {
 	bool stall_reported;
 	bool work_left;		/* frames or entries were left over by the last call */
 	int failed;		/* why the member must stop: nothing is done any more */
+	uint64_t promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
 	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none */
 
 	struct pending_queue runs;  /* struct pending_run */
@@ -187,6 +192,8 @@ int replica_step(struct replica *replica, const struct raft_event *event, const 
 void replica_note_time(struct replica *replica, uint64_t time_ms);
 
 /* start.c */
+/* Before anything is promised, and before anything else happens to the directory. Results and message as replicator_new. */
+int replica_begin_promises(struct replica *replica, char *message) __attribute__((warn_unused_result));
 /* storage_open, with what heals a damaged directory. Results and message as storage_open. */
 int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
 	__attribute__((warn_unused_result));
@@ -253,6 +260,8 @@ int replica_tend_level(struct replica *replica) __attribute__((warn_unused_resul
 /* The log since the newest snapshot, in bytes, above which another one is due. */
 uint64_t replica_snapshot_due_bytes(const struct replica *replica);
 int replica_tend_taking(struct replica *replica) __attribute__((warn_unused_result));
+/* When it wants to be called for the snapshot that is being taken; UINT64_MAX: when the disk has done something. */
+uint64_t replica_taking_deadline_us(const struct replica *replica);
 /* New entries wait for a snapshot that has not come nearer to its end for an election timeout. */
 bool replica_log_waits_in_vain(const struct replica *replica);
 void replica_taking_fini(struct replica *replica);

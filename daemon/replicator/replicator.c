@@ -6,7 +6,6 @@
 
 #include "daemon/assert.h"
 #include "daemon/config/config.h"
-#include "promise.h"
 #include "replica.h"
 
 #include <errno.h>
@@ -38,11 +37,7 @@ struct replicator {
 	struct replicator_machine machine; /* as much of it as the program knows; the rest is NULL */
 	int epoll_fd;
 	int timer_fd;
-	uint64_t armed_us; /* when the timer fires; UINT64_MAX: not armed */
-	/* Longer promises than this member gives now may have been given before its start, and are over then; 0: none were. */
-	uint64_t promises_end_us;
-	uint64_t promise_us;
-	char directory[CONFIG_PATH_MAX + 1]; /* where that is written, in this case */
+	uint64_t armed_us; /* when the timer fires, or did, and is readable since; UINT64_MAX: not armed */
 };
 
 const char *replicator_result_name(int result)
@@ -211,10 +206,12 @@ static int open_descriptors(struct replicator *replicator, int transport_fd)
 	return r;
 }
 
-static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
+/* Setting a timer is dear, above all on a virtual machine. One that fires too early only costs a turn, so it is moved only
+ * when that matters; and one that has fired stays readable as long as each turn leaves work for the next. */
+static int arm_timer(struct replicator *replicator, uint64_t deadline_us, uint64_t now_us)
 {
-	/* A timer that fires too early only costs a turn; so it is moved forward only when that matters. */
-	if (deadline_us >= replicator->armed_us)
+	bool fired = replicator->armed_us <= now_us;
+	if (fired ? deadline_us <= now_us : deadline_us >= replicator->armed_us)
 		return 0;
 	struct itimerspec when = {0};
 	if (deadline_us == 0)
@@ -223,7 +220,7 @@ static int arm_timer(struct replicator *replicator, uint64_t deadline_us)
 	when.it_value.tv_nsec = (long)(deadline_us % 1000000u) * 1000;
 	if (timerfd_settime(replicator->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
 		return -errno;
-	replicator->armed_us = deadline_us;
+	replicator->armed_us = deadline_us; /* and what it had fired before is forgotten */
 	return 0;
 }
 
@@ -242,30 +239,6 @@ static int copy_machine(struct replicator *replicator, const struct replicator_m
 			     : "the state machine's size is none of this library: set it to sizeof(struct "
 			       "replicator_machine), and use a library that is not older than the header");
 	return -EINVAL;
-}
-
-/* Before anything is promised, and under the directory's lock. */
-static int begin_promises(struct replicator *replicator, const struct config_member *member,
-			  struct raft_options *options, char *message)
-{
-	int r = promise_begin(member->data, options->promise_us, &options->promised_us);
-	if (r == -EBADMSG)
-		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
-			       "%s/" PROMISE_FILE " is damaged; it says how long after its start this member must not vote. When "
-			       "the member has been stopped for longer than any election_timeout_min_ms that it ever had, "
-			       "remove the file",
-			       member->data);
-	else if (r < 0)
-		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot read or write %s/" PROMISE_FILE ": %s",
-			       member->data, strerror(-r));
-	if (r != 0)
-		return r;
-	replicator->promise_us = options->promise_us;
-	if (options->promised_us > options->promise_us) {
-		memcpy(replicator->directory, member->data, strlen(member->data) + 1);
-		replicator->promises_end_us = clock_us(CLOCK_BOOTTIME) + options->promised_us;
-	}
-	return 0;
 }
 
 /* A start that takes long, and must be seen to go on. */
@@ -306,9 +279,7 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	int r = open_disk(config_find_member(config, id), &disk, message);
 	if (r < 0)
 		return r;
-	r = begin_promises(replicator, config_find_member(config, id), &options.raft, message);
-	if (r == 0)
-		r = open_transport(config, id, &transport, message);
+	r = open_transport(config, id, &transport, message);
 	if (r < 0) {
 		disk->ops->close(disk);
 		return r;
@@ -323,7 +294,7 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	disk_posix_watch_reads(disk, NULL, NULL);
 	r = open_descriptors(replicator, transport_fd);
 	if (r == 0)
-		r = arm_timer(replicator, 0);
+		r = arm_timer(replicator, 0, 0);
 	if (r < 0)
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "cannot set up descriptors: %s", strerror(-r));
 	return r;
@@ -374,8 +345,8 @@ struct replicator *replicator_free(struct replicator *replicator)
 		(void)close(replicator->epoll_fd); /* nothing was written to it */
 	if (replicator->timer_fd >= 0)
 		(void)close(replicator->timer_fd);
-	if (replicator->promises_end_us != 0 && clock_us(CLOCK_BOOTTIME) >= replicator->promises_end_us)
-		(void)promise_end(replicator->directory, replicator->promise_us); /* else the next start waits longer */
+	if (replicator->replica != NULL)
+		replica_end_promises(replicator->replica, clock_us(CLOCK_BOOTTIME));
 	replica_free(replicator->replica);
 	free(replicator);
 	return NULL;
@@ -389,16 +360,11 @@ int replicator_fd(const struct replicator *replicator)
 int replicator_process(struct replicator *replicator)
 {
 	uint64_t now = clock_us(CLOCK_BOOTTIME);
-	if (now >= replicator->armed_us) {
-		uint64_t fired;
-		(void)!read(replicator->timer_fd, &fired, sizeof fired); /* only resets it; EAGAIN when not yet */
-		replicator->armed_us = UINT64_MAX;
-	}
 	int r = replica_process(replicator->replica, now, clock_us(CLOCK_REALTIME) / 1000u);
 	if (r != 0)
 		return r;
 	replica_settle(replicator->replica, clock_us(CLOCK_BOOTTIME));
-	return arm_timer(replicator, replica_deadline_us(replicator->replica));
+	return arm_timer(replicator, replica_deadline_us(replicator->replica), now);
 }
 
 int replicator_propose(struct replicator *replicator, const struct replicator_command *commands, uint32_t n,
@@ -432,7 +398,7 @@ int replicator_bootstrap(struct replicator *replicator)
 int replicator_snapshot(struct replicator *replicator)
 {
 	int r = replica_snapshot(replicator->replica);
-	return r == 0 ? arm_timer(replicator, 0) : r;
+	return r == 0 ? arm_timer(replicator, 0, 0) : r;
 }
 
 void replicator_set_snapshot_limits(struct replicator *replicator, uint64_t log_bytes, uint32_t log_percent)

@@ -142,10 +142,31 @@ static int taking_begin(struct replica *replica)
 		return r == -ENOMEM || r > 0 ? 0 : r;
 	}
 	taking->filled = taking->taken = 0;
+	taking->next_us = replica->now_us;
 	taking->read_all = taking->wanted = false;
 	replica_log_about(replica, (struct replica_about){.index = begin.index}, 6, "snapshot",
 			  "writes a snapshot of the state as of entry %llu", (unsigned long long)begin.index);
 	return 0;
+}
+
+static bool needs_slice(const struct replica_taking *taking)
+{
+	return taking->snapshot != NULL && taking->taken == taking->filled && !taking->read_all;
+}
+
+uint64_t replica_taking_deadline_us(const struct replica *replica)
+{
+	return needs_slice(&replica->taking) ? replica->taking.next_us : UINT64_MAX;
+}
+
+static void produce_slice(struct replica *replica)
+{
+	struct replica_taking *taking = &replica->taking;
+	taking->filled = replica->machine->snapshot_read(replica->machine_arg, taking->snapshot, taking->buf,
+							 REPLICA_SNAPSHOT_SLICE);
+	taking->taken = 0;
+	taking->read_all = taking->filled == 0;
+	taking->next_us = replica->now_us + (taking->log_size == REPLICA_LOG_FITS ? REPLICA_SNAPSHOT_PACE_US : 0);
 }
 
 /* Hands on what was produced; produces more when all of it was taken. */
@@ -154,20 +175,19 @@ static int taking_feed(struct replica *replica)
 	struct replica_taking *taking = &replica->taking;
 	size_t n = 0;
 	int r = 0;
-	if (taking->taken == taking->filled && !taking->read_all) {
-		taking->filled = replica->machine->snapshot_read(replica->machine_arg, taking->snapshot, taking->buf,
-								 REPLICA_SNAPSHOT_SLICE);
-		taking->taken = 0;
-		taking->read_all = taking->filled == 0;
+	if (needs_slice(taking)) {
+		if (replica->now_us < taking->next_us)
+			return 0;
+		produce_slice(replica);
 	}
 	if (taking->taken < taking->filled) {
 		r = storage_snapshot_write(replica->storage, taking->buf + taking->taken,
 					   taking->filled - taking->taken, &n);
 		taking->taken += n;
-		if (n > 0) {
+		if (n > 0)
 			taking->moved_us = replica->now_us;
-			replica->work_left = true; /* otherwise the disk's completion calls again */
-		}
+		if (n > 0 && taking->taken < taking->filled)
+			replica->work_left = true; /* otherwise the deadline, or the disk's completion, calls again */
 	} else {
 		r = storage_snapshot_finish(replica->storage);
 		taking->finishing = true;

@@ -2,6 +2,7 @@
  * From what the storage recovered to a member that can take its first step: the snapshot loaded, the core told of every
  * entry behind it.
  */
+#include "promise.h"
 #include "replica_internal.h"
 #include "snapshot_meta.h"
 
@@ -10,6 +11,32 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+/* A program that knows no leases looks at no such file, nor need it: no leader counts on its promises (../raft/lease.c). */
+int replica_begin_promises(struct replica *replica, char *message)
+{
+	struct raft_options *options = &replica->options.raft;
+	if (replica->options.level_max < RAFT_LEVEL_LEASES)
+		return 0;
+	int r = promise_begin(replica->disk, options->promise_us, &options->promised_us);
+	if (r == -EBADMSG)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
+			       "the data directory's file " PROMISE_FILE " is damaged; it says how long after its start this member "
+			       "must not vote. When the member has been stopped for longer than any election_timeout_min_ms that it "
+			       "ever had, remove the file");
+	else if (r < 0)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
+			       "cannot read or write the data directory's file " PROMISE_FILE ": %s", strerror(-r));
+	if (r == 0 && options->promised_us > options->promise_us)
+		replica->promises_end_us = replica->now_us + options->promised_us;
+	return r;
+}
+
+void replica_end_promises(struct replica *replica, uint64_t now_us)
+{
+	if (replica->promises_end_us != 0 && now_us >= replica->promises_end_us)
+		(void)promise_end(replica->disk, replica->options.raft.promise_us); /* else the next start waits longer */
+}
 
 /* A damaged directory may be given up if the cluster has, or is about to have, other voters to learn from. Without any, all
  * that there is lies in this directory, and only a person may decide. If no configuration can be read any more, the file

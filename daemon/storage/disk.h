@@ -70,7 +70,8 @@ struct disk_ops {
 	int (*list)(struct disk *disk, void (*visit)(void *arg, const char *name, uint64_t size), void *arg);
 	/* Reads up to len bytes at offset. Returns the count (short at the end of the file) or negative errno. */
 	int64_t (*read)(struct disk *disk, const char *name, uint64_t offset, uint8_t *buf, size_t len);
-	/* Synchronous twin of every job type, for opening and recovery, when no job is under way. */
+	/* Synchronous twin of every job type, for opening, recovery and closing, when no job is under way that is about the
+	 * same file. */
 	int (*run)(struct disk *disk, const struct disk_job *job);
 
 	/* Copies the job (not buf). Returns 0, -EAGAIN when DISK_JOBS_MAX are outstanding, or the disk's final

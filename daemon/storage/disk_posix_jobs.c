@@ -1,7 +1,7 @@
 /*
  * What a job of the POSIX disk does: writing, syncing, making and naming files.  See disk.h for the promises.
  *
- * Called by the lanes' threads, and by the owner while they are idle.
+ * Called by the lanes' threads, and by the owner while they are idle or have to do with other files.
  */
 #include "daemon/storage/disk_posix_internal.h"
 

@@ -74,12 +74,13 @@ void sim_progress_answered(struct sim *sim, unsigned number, uint64_t ticket)
 			 ticket);
 }
 
-/* Who does not lead has answered everybody, but for reads that wait for what is committed to be applied. */
+/* Who does not lead has answered everybody, but for reads that wait for what is committed to be applied. Not if its disk failed
+ * in the middle of the turn: it stops, and whoever asked sees the connection end. */
 static void check_tickets(struct sim *sim, unsigned number, const struct raft_status *status)
 {
 	const struct member_progress *progress = &sim->progress->members[number];
 	struct replicator_status replicator;
-	if (progress->open == 0 || status->role == RAFT_LEADER)
+	if (progress->open == 0 || status->role == RAFT_LEADER || !sim->members[number].goes_on)
 		return;
 	replica_get_status(sim->members[number].replica, &replicator);
 	if (replicator.applied == status->commit)

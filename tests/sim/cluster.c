@@ -433,6 +433,8 @@ static void end_turn(struct sim *sim, unsigned number, int r)
 		die(sim, number);
 		return;
 	}
+	if (r != 0)
+		sim_check_stopped(sim, number, r);
 	if (r == REPLICATOR_E_REMOVED) {
 		leave(sim, number);
 		return;
@@ -501,7 +503,8 @@ static void refuse_start(struct sim *sim, unsigned number, int why, const char *
 {
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u does not start: %d %s", number + 1, why, message);
-	if (why != REPLICATOR_E_LEVEL || !sim_level_refused(sim, number))
+	bool waits = sim_promises_refused(sim, number, why);
+	if (!waits && (why != REPLICATOR_E_LEVEL || !sim_level_refused(sim, number)))
 		excuse_start(sim, number, why, message);
 	sim_platter_crash(member->disk_files, SIM_KILL);
 	release(member);
@@ -511,24 +514,10 @@ static void refuse_start(struct sim *sim, unsigned number, int why, const char *
 		return;
 	}
 	sim->counts.refused_starts++;
-	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
-}
-
-/* Reads by lease, by each member's own file: all alike, or some that promise less, or nothing. */
-static void choose_read_mode(struct sim *sim, unsigned number, struct raft_options *options)
-{
-	struct sim_member *member = &sim->members[number];
-	uint64_t share = 100;
-	if (sim->plan.lease_drift_ppm == 0 || sim_level_of_program(sim, number) < RAFT_LEVEL_LEASES)
-		return; /* a program without leases looks at no promise of an earlier one, either */
-	if (sim->plan.lease_mixed != 0)
-		share = sim_random_below(&sim->random_member, 4) * 25 + 25;
-	options->clock_drift_ppm = (uint32_t)sim->plan.lease_drift_ppm;
-	options->promise_us = share == 25 ? 0 : options->election_timeout_min_us * share / 100;
-	options->lease = options->promise_us > 0;
-	options->promised_us = member->promised_us;
-	if (options->promise_us > member->promised_us)
-		member->promised_us = options->promise_us;
+	if (waits)
+		sim_fault_restart(sim, number, member->promises_over_us - sim->now_us);
+	else
+		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
 static int open_replica(struct sim *sim, unsigned number, char *message)
@@ -538,7 +527,8 @@ static int open_replica(struct sim *sim, unsigned number, char *message)
 	struct replica_options options = sim_member_options(sim, number);
 	options.seed = sim_random_u64(&sim->random_member);
 	options.storage.incarnation = sim_random_u64(&sim->random_member) | 1;
-	choose_read_mode(sim, number, &options.raft);
+	sim_promises_choose(sim, number, &options.raft);
+	member->snapshot_log_bytes = options.snapshot_log_bytes;
 	kv_pins_init(&member->pins);
 	member->store = kv_store_new();
 	member->transport = sim_transport_new(sim, number);
@@ -553,6 +543,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	struct sim_member *member = &sim->members[number];
 	char message[REPLICATOR_MESSAGE_MAX];
 	raft_assert(!member->up && !member->lost);
+	sim_promises_await(sim, number);
 	member->absent = false;
 	member->life++;
 	member->wake_us = 0;
@@ -581,7 +572,9 @@ void sim_member_start(struct sim *sim, unsigned number)
 	sim_level_started(sim, number);
 	member->view = (struct sim_view){0}; /* what its last life knew may never have reached the disk */
 	view_update(sim, number);
+	member->started_us = sim_clock_us(sim, number);
 	sim_check_started(sim, number);
+	sim_promises_started(sim, number);
 	sim_progress_started(sim, number);
 	sim_reads_started(sim, number);
 	sim_note(sim, "%u starts", number + 1);

@@ -33,6 +33,7 @@ void sim_platter_crash(struct disk *base, enum sim_crash how)
 	for (unsigned lane = 0; lane < DISK_LANES; lane++)
 		interrupt_lane(disk, lane, how);
 	memset(disk->jobs, 0, sizeof disk->jobs);
+	disk->start_left = 0;
 	if (how == SIM_POWER_CUT) {
 		platter_cut_power(&disk->platter, random);
 		sim_disk_note_names_kept(disk);
@@ -55,9 +56,21 @@ static void disk_close(struct disk *base)
 	(void)base; /* the platter stays */
 }
 
+/* The operation of the start that was to fail is this one. */
+static bool fails_in_start(struct sim_disk *disk)
+{
+	if (disk->start_left == 0 || disk->sim->members[disk->member].up || --disk->start_left > 0)
+		return false;
+	disk->excused = true;
+	disk->sim->counts.start_errors++;
+	return true;
+}
+
 static int disk_list(struct disk *base, void (*visit)(void *arg, const char *name, uint64_t size), void *arg)
 {
 	const struct platter *platter = &((const struct sim_disk *)base)->platter;
+	if (fails_in_start((struct sim_disk *)base))
+		return -EIO;
 	for (size_t k = 0; k < platter->n_files; k++)
 		if (platter->files[k]->name[0] != '\0')
 			visit(arg, platter->files[k]->name, platter->files[k]->size);
@@ -68,6 +81,8 @@ static int64_t disk_read(struct disk *base, const char *name, uint64_t offset, u
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
 	const struct platter_file *file = platter_find(&disk->platter, name);
+	if (fails_in_start(disk))
+		sim_disk_faults_of(disk)->fail_reads = 1;
 	if (sim_disk_faults_of(disk)->fail_reads > 0) {
 		sim_disk_faults_of(disk)->fail_reads--;
 		disk->excused = true;
@@ -90,6 +105,8 @@ static int disk_run(struct disk *base, const struct disk_job *job)
 	struct sim_disk *disk = (struct sim_disk *)base;
 	const struct sim_member *member = &disk->sim->members[disk->member];
 	bool was_dying = member->dying;
+	if (fails_in_start(disk))
+		sim_disk_faults_of(disk)->fail_jobs = 1;
 	if (sim_member_operation(disk->sim, disk->member))
 		return sim_disk_execute(disk, job);
 	if (!was_dying)
@@ -154,6 +171,27 @@ static struct sim_job *free_slot(struct sim_disk *disk)
 	return NULL;
 }
 
+/* The job under way fails while its owner is in the middle of a turn: the owner hears of it from the next job that it has. */
+static void fail_under_way(struct sim_disk *disk)
+{
+	struct sim_disk_faults *faults = sim_disk_faults_of(disk);
+	struct sim_job *first = NULL;
+	if (faults->fail_submits == 0 || --faults->fail_submits > 0)
+		return;
+	for (unsigned k = 0; k < DISK_JOBS_MAX; k++) {
+		struct sim_job *slot = &disk->jobs[k];
+		if (slot->used && !slot->done && (first == NULL || slot->number < first->number))
+			first = slot;
+	}
+	if (first == NULL) {
+		faults->fail_submits = 1; /* the next time, then */
+		return;
+	}
+	faults->fail_jobs = 1;
+	disk->sim->counts.errors_within++;
+	sim_disk_event(&disk->base, first->number);
+}
+
 static int disk_submit(struct disk *base, const struct disk_job *job)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
@@ -162,6 +200,7 @@ static int disk_submit(struct disk *base, const struct disk_job *job)
 	uint64_t *lane_free_us = &disk->lane_free_us[job->lane];
 	if (!sim_member_operation(sim, disk->member))
 		return 0; /* nobody will see it */
+	fail_under_way(disk);
 	if (disk->error < 0)
 		return disk->error;
 	if (slot == NULL)
@@ -279,6 +318,8 @@ struct disk *sim_platter_open(struct disk *base)
 	disk->error = 0;
 	disk->excused = false;
 	disk->set_aside = false;
+	disk->start_left = sim_disk_faults_of(disk)->start_fails_at;
+	sim_disk_faults_of(disk)->start_fails_at = 0;
 	tidy_up(disk);
 	return base;
 }
@@ -291,6 +332,11 @@ bool sim_platter_damaged(const struct disk *base)
 bool sim_platter_set_aside(const struct disk *base)
 {
 	return ((const struct sim_disk *)base)->set_aside;
+}
+
+bool sim_platter_failed(const struct disk *base)
+{
+	return ((const struct sim_disk *)base)->error < 0;
 }
 
 bool sim_platter_excused(const struct disk *base)

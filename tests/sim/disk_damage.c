@@ -5,6 +5,7 @@
 #include "disk_internal.h"
 #include "durable.h"
 
+#include "daemon/replicator/promise.h"
 #include "daemon/storage/format.h"
 
 #include <stdio.h>
@@ -168,8 +169,37 @@ void sim_platter_wipe(struct disk *base)
 	disk->tail_name[0] = '\0';
 	platter_wipe(&disk->platter);
 	disk->damaged = false;
+	disk->promise_rotten = false;
 	disk->sim->counts.wipes++;
 	sim_durable_wipe(disk->sim, disk->member);
+}
+
+bool sim_platter_rot_promise(struct disk *base, struct sim_random *random)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct platter_file *file = platter_find(&disk->platter, PROMISE_FILE);
+	uint8_t bytes[SIM_SECTOR];
+	if (disk->promise_rotten || file == NULL || file->growing || file->n_stale > 0)
+		return false;
+	memcpy(bytes, file->bytes, file->size);
+	rot(bytes, file->size, random);
+	platter_damage(file, 0, bytes, file->size);
+	disk->promise_rotten = true;
+	sim_note(disk->sim, "%u disk: what it has promised rots", disk->member + 1);
+	return true;
+}
+
+bool sim_platter_promise_rotten(const struct disk *base)
+{
+	return ((const struct sim_disk *)base)->promise_rotten;
+}
+
+void sim_platter_drop_promise(struct disk *base)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	platter_remove(&disk->platter, platter_find(&disk->platter, PROMISE_FILE));
+	sim_disk_sync_names(disk);
+	disk->promise_rotten = false;
 }
 
 /* While the member is down: a sector of the newest record, rather that of its header. No damage for the product: nothing tells it

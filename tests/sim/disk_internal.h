@@ -42,6 +42,8 @@ struct sim_disk {
 	bool excused;	/* an error was injected, or damage found, since the opening */
 	bool damaged;	/* bytes on the platter are not what was written */
 	bool set_aside; /* damage was, since the opening */
+	bool promise_rotten;
+	uint64_t start_left; /* operations of this start until one fails; 0: none does */
 
 	/* The newest record on the platter, which nothing behind it proves to have been complete. */
 	char tail_name[PLATTER_NAME_MAX];

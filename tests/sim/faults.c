@@ -151,7 +151,10 @@ int sim_fault_crash(struct sim *sim, unsigned member, enum sim_crash how, uint64
 
 int sim_fault_kill(struct sim *sim, const struct sim_fault *fault)
 {
-	return sim_fault_crash(sim, sim_fault_which(sim, fault), SIM_KILL, sim_fault_down_time(fault->c));
+	unsigned member = sim_fault_which(sim, fault);
+	if (fault->b % 2 == 0)
+		sim_promises_end(sim, member);
+	return sim_fault_crash(sim, member, SIM_KILL, sim_fault_down_time(fault->c));
 }
 
 int sim_fault_power_cut(struct sim *sim, const struct sim_fault *fault)
@@ -316,6 +319,11 @@ int sim_fault_leap(struct sim *sim, const struct sim_fault *fault)
 int sim_fault_look(struct sim *sim, const struct sim_fault *fault)
 {
 	return sim_operator_look(sim, sim_fault_which(sim, fault), fault->b);
+}
+
+int sim_fault_reload(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_reload(sim, sim_fault_which(sim, fault), fault->b);
 }
 
 int sim_fault_errand(struct sim *sim, const struct sim_fault *fault)

@@ -42,7 +42,10 @@
 	X(write_errors)                                                                                                \
 	X(sync_errors)                                                                                                 \
 	X(read_errors)                                                                                                 \
+	X(start_errors)	 /* of any operation of a start */                                                             \
+	X(errors_within) /* between two operations of one turn */                                                      \
 	X(rotten_sectors)                                                                                              \
+	X(promises_unknown)  /* starts refused, because the file about them was damaged */                                 \
 	X(forgotten_records) /* newest ones that rotted */                                                             \
 	X(misdirected_writes)                                                                                          \
 	X(wipes)                                                                                                       \
@@ -68,6 +71,8 @@ struct sim_disk_faults {
 	unsigned fail_jobs;	 /* so many jobs, the next ones, fail with EIO … */
 	bool fail_in_sync;	 /* … in their sync: the data are in the page cache */
 	unsigned fail_reads;	 /* so many reads fail with EIO */
+	unsigned fail_submits;	 /* the so-manieth job to be handed over finds that one under way has failed; 0: none does */
+	uint64_t start_fails_at; /* the so-manieth operation of its next start fails; 0: none does */
 	bool misdirect;		 /* the next record lands in another place */
 };
 

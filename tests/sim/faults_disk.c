@@ -40,3 +40,23 @@ int sim_fault_read_error(struct sim *sim, const struct sim_fault *fault)
 		(void)sim_fault_crash(sim, member, SIM_KILL, sim_fault_down_time(fault->c));
 	return 1;
 }
+
+/* Its next start fails at any of its operations. */
+int sim_fault_start_error(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = sim_fault_which(sim, fault);
+	struct sim_disk_faults *faults = &sim->members[member].disk_faults;
+	faults->start_fails_at = 1 + sim_fault_span(fault->b, 0, 100);
+	faults->fail_in_sync = fault->b % 2 == 0;
+	(void)sim_fault_crash(sim, member, fault->b % 4 < 2 ? SIM_KILL : SIM_POWER_CUT, sim_fault_down_time(fault->c));
+	return 1;
+}
+
+/* A disk fails in the middle of a turn, and not between two. */
+int sim_fault_error_within(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_disk_faults *faults = &sim->members[sim_fault_which(sim, fault)].disk_faults;
+	faults->fail_submits = 1 + (unsigned)(fault->c % 20);
+	faults->fail_in_sync = fault->b % 2 == 0;
+	return 1;
+}

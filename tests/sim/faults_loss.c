@@ -108,7 +108,7 @@ int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
 		sim_member_crash(sim, number, SIM_POWER_CUT);
 	sim_note(sim, "%u is wiped", number + 1);
 	sim_platter_wipe(member->disk_files);
-	member->promised_us = 0;
+	sim_promises_wiped(sim, number);
 	member->lost = false;
 	member->expendable = false;
 	member->older_level = 0;
@@ -116,5 +116,16 @@ int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
 	member->view = (struct sim_view){0};
 	member->disk_faults.misdirect = false;
 	sim_fault_restart(sim, number, sim_fault_down_time(fault->c));
+	return 1;
+}
+
+/* No promise is lost by it: the member does not start before all that it may have given are over. */
+int sim_fault_promise_rot(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned member = sim_fault_which(sim, fault);
+	if (!sim_platter_rot_promise(sim->members[member].disk_files, &random))
+		return 0;
+	(void)sim_fault_crash(sim, member, SIM_POWER_CUT, sim_fault_down_time(fault->c));
 	return 1;
 }

@@ -260,6 +260,7 @@ int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed)
 	look_at_log(sim, member, &random);
 	read_stale(sim, member, &random);
 	sim_watch_beats(sim, sim->operator->watching, member, &random);
+	sim_operator_measure(sim, member, &random);
 	return 1;
 }
 

@@ -41,4 +41,7 @@ void sim_operator_check_value(struct sim *sim, unsigned member, uint64_t revisio
 void sim_operator_restore(struct sim *sim, struct sim_random *random, unsigned member, uint64_t applied,
 			  const uint8_t *bytes, size_t size);
 
+/* Looks at what monitors are told, and at the log from before its beginning: operator_metrics.c. */
+void sim_operator_measure(struct sim *sim, unsigned member, struct sim_random *random);
+
 #endif

@@ -18,10 +18,11 @@
  *   network.c   frames between members: lost, doubled, late, garbled, held back, cut off, dropped by full queues
  *   cluster.c   members: start, crash, pause, wake-ups
  *   check.h     invariants after every turn, durability, sessions: which file checks what
+ *   promises.c  what members must not forget of the promises that leases rest on
  *   client.c    clients with sessions that retry, pipeline, duplicate and vanish; client_request.c: their requests
  *   rogue.c     a client that keeps to no rule
  *   protocol.c  frames between clients and members
- *   operator.c  operators: they look, dump, back up; operator_watch.c: health and beats; operator_files.c: they check directories and load backups; operator_change.c:
+ *   operator.c  operators: they look, dump, back up; operator_watch.c: health and beats; operator_metrics.c: what monitors ask; operator_files.c: they check directories and load backups; operator_change.c:
  *               they change the membership; pages.c: what members answer them
  *   forge.c     whole frames between members that nobody may take
  *   codec.c     bodies of requests and replies that nobody may take
@@ -115,7 +116,11 @@ struct sim_member {
 	struct kv_pins pins; /* states that operators read page by page */
 	uint64_t wake_us; /* of its own clock */
 	struct sim_clock clock;
-	uint64_t promised_us; /* the longest that its directory may have promised not to vote */
+	uint64_t promised_us; /* the longest that its directory may have promised not to vote, and that may last: promises.c */
+	uint64_t promised_before_us, started_us; /* by its clock; the same before its last start */
+	uint64_t snapshot_log_bytes; /* a snapshot is due after so much log, as far as it was told in this life */
+	uint64_t promising_us;			 /* the longest that it promises in this life */
+	uint64_t promises_over_us; /* its operator waits until then, for the file about them is damaged; 0: nobody waits */
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
 	bool wrong_state;    /* its memory is damaged: the hash of its state differs from the others', in this life … */
@@ -208,9 +213,13 @@ bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false:
 /* The newest record of its log, while the member is down; false: the cluster would not bear it. */
 bool sim_platter_rot_newest(struct disk *platter, struct sim_random *random);
 void sim_platter_wipe(struct disk *platter);
+bool sim_platter_rot_promise(struct disk *platter, struct sim_random *random); /* its file; false: there is none to hit */
+bool sim_platter_promise_rotten(const struct disk *platter);
+void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
 bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
+bool sim_platter_failed(const struct disk *platter);	 /* for good, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
 void sim_disk_event(struct disk *platter, uint64_t job); /* a job is done */
 /* What a power cut would leave at least, undamaged. Bytes and names live until the next call, or the next change of the disk. */
@@ -280,6 +289,14 @@ void sim_level_noted(struct sim *sim, const struct raft_config *before, const st
 void sim_level_sent(struct sim *sim, unsigned from, unsigned to, uint32_t entry);
 void sim_level_seen(struct sim *sim, unsigned member, const struct raft_config *config, uint64_t index);
 void sim_level_check_calm(struct sim *sim);
+
+/* Promises of earlier lives: promises.c */
+void sim_promises_choose(struct sim *sim, unsigned member, struct raft_options *options);
+void sim_promises_started(struct sim *sim, unsigned member);
+void sim_promises_end(struct sim *sim, unsigned member); /* unless it cannot stop cleanly */
+bool sim_promises_refused(struct sim *sim, unsigned member, int why);
+void sim_promises_await(struct sim *sim, unsigned member);
+void sim_promises_wiped(struct sim *sim, unsigned member);
 
 /* A request of a client to a member; its answer, if any, comes as SIM_ANSWER with the same ticket. The k-th command of a
  * proposal has ticket first_ticket + k. */
@@ -366,11 +383,12 @@ void sim_stale_new(struct sim *sim);
 void sim_stale_free(struct sim *sim);
 void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
 
-/* Operators: operator.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
+/* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);
 void sim_operator_free(struct sim *sim);
 int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed);	 /* at what it says of itself */
 int sim_operator_begin(struct sim *sim, unsigned member, uint64_t seed); /* a dump or a backup, unless one is under way */
+int sim_operator_reload(struct sim *sim, unsigned member, uint64_t seed); /* another limit for its log */
 int sim_operator_check(struct sim *sim, unsigned member);		 /* its directory, between stop and start */
 void sim_operator_step(struct sim *sim, uint64_t errand);
 int sim_operator_mistake(struct sim *sim, unsigned member, uint64_t seed); /* asks for a change that makes no sense */
@@ -394,6 +412,7 @@ void sim_checks_new(struct sim *sim); /* before the first member starts */
 void sim_checks_free(struct sim *sim);
 void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
 void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
+void sim_check_stopped(struct sim *sim, unsigned member, int why); /* it must stop: check_stopped.c */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
 void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,

@@ -13,6 +13,8 @@
 
 static char directory[64];
 static char path[96];
+static char lock[96];
+static struct disk *disk;
 
 static int begin(void **state)
 {
@@ -21,12 +23,15 @@ static int begin(void **state)
 	if (mkdtemp(directory) == NULL)
 		return -1;
 	snprintf(path, sizeof(path), "%s/" PROMISE_FILE, directory);
-	return 0;
+	snprintf(lock, sizeof(lock), "%s/lock", directory);
+	return disk_posix_open(directory, &disk);
 }
 
 static int end(void **state)
 {
 	(void)state;
+	disk->ops->close(disk);
+	(void)unlink(lock);
 	(void)unlink(path);
 	return rmdir(directory); /* nothing else is left there */
 }
@@ -35,7 +40,7 @@ static uint64_t begin_with(uint64_t promise_us)
 {
 	uint64_t promised_us = 99;
 
-	assert_int_equal(promise_begin(directory, promise_us, &promised_us), 0);
+	assert_int_equal(promise_begin(disk, promise_us, &promised_us), 0);
 	return promised_us;
 }
 
@@ -48,9 +53,9 @@ static void test_a_start_learns_the_longest_promise_before_it(void **state)
 	assert_int_equal(begin_with(400000), 150000);
 	assert_int_equal(begin_with(150000), 400000);
 	assert_int_equal(begin_with(0), 400000); /* a crash meanwhile: nobody has said that they are over */
-	assert_int_equal(promise_end(directory, 150000), 0);
+	assert_int_equal(promise_end(disk, 150000), 0);
 	assert_int_equal(begin_with(0), 150000);
-	assert_int_equal(promise_end(directory, 0), 0);
+	assert_int_equal(promise_end(disk, 0), 0);
 	assert_int_equal(begin_with(0), 0);
 }
 
@@ -58,7 +63,7 @@ static void test_an_end_promises_nothing(void **state)
 {
 	(void)state;
 	assert_int_equal(begin_with(150000), 0);
-	assert_int_equal(promise_end(directory, 400000), 0);
+	assert_int_equal(promise_end(disk, 400000), 0);
 	assert_int_equal(begin_with(150000), 150000);
 }
 
@@ -93,16 +98,16 @@ static void test_a_damaged_file_is_no_answer(void **state)
 		assert_int_equal(pread(fd, &byte, 1, at), 1);
 		byte ^= 4;
 		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-		assert_int_equal(promise_begin(directory, 150000, &promised_us), -EBADMSG);
+		assert_int_equal(promise_begin(disk, 150000, &promised_us), -EBADMSG);
 		byte ^= 4;
 		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
 	}
 	assert_int_equal(begin_with(150000), 150000);
 	assert_int_equal(pwrite(fd, &byte, 1, 32), 1);
-	assert_int_equal(promise_begin(directory, 150000, &promised_us), -EBADMSG);
+	assert_int_equal(promise_begin(disk, 150000, &promised_us), -EBADMSG);
 	assert_int_equal(ftruncate(fd, 31), 0);
-	assert_int_equal(promise_begin(directory, 0, &promised_us), -EBADMSG);
-	assert_int_equal(promise_end(directory, 0), -EBADMSG);
+	assert_int_equal(promise_begin(disk, 0, &promised_us), -EBADMSG);
+	assert_int_equal(promise_end(disk, 0), -EBADMSG);
 	assert_int_equal(promised_us, 99);
 	close(fd);
 }
@@ -110,11 +115,17 @@ static void test_a_damaged_file_is_no_answer(void **state)
 static void test_a_directory_that_cannot_be_written_is_an_error(void **state)
 {
 	uint64_t promised_us = 99;
+	struct disk *readonly;
 
 	(void)state;
-	assert_int_equal(promise_begin("/proc/self", 150000, &promised_us), -ENOENT);
-	assert_int_equal(promise_begin("/nowhere", 0, &promised_us), -ENOENT);
+	assert_int_equal(disk_posix_open_readonly(directory, &readonly), 0);
+	assert_int_equal(promise_begin(readonly, 150000, &promised_us), -EROFS);
 	assert_int_equal(promised_us, 99);
+	assert_int_equal(begin_with(150000), 0);
+	assert_int_equal(promise_end(readonly, 0), -EROFS);
+	assert_int_equal(promise_begin(readonly, 150000, &promised_us), 0);
+	assert_int_equal(promised_us, 150000);
+	readonly->ops->close(readonly);
 }
 
 int main(void)
@@ -124,7 +135,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_end_promises_nothing, begin, end),
 		cmocka_unit_test_setup_teardown(test_the_file_has_its_documented_bytes, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_damaged_file_is_no_answer, begin, end),
-		cmocka_unit_test(test_a_directory_that_cannot_be_written_is_an_error),
+		cmocka_unit_test_setup_teardown(test_a_directory_that_cannot_be_written_is_an_error, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
