@@ -7,6 +7,8 @@
 
 #include "daemon/storage/recovery.h"
 
+#include "daemon/assert.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,9 +47,9 @@ static void note(struct walk *walk, const char *file, uint64_t offset, const cha
 
 enum seen { SEEN_RECORD, SEEN_NOTHING, SEEN_BROKEN, SEEN_NEWER };
 
-/* What is at offset: a whole good record, or how much of one. Returns 0 or negative errno. */
+/* What is at offset: a whole good record, which lies at *ret_buf for now, or how much of one. Returns 0 or negative errno. */
 static int see(struct walk *walk, const struct file *file, uint64_t offset, enum seen *ret_seen,
-	       struct format_record *ret_record)
+	       struct format_record *ret_record, const uint8_t **ret_buf)
 {
 	const uint8_t *buf = NULL;
 	size_t len = 0;
@@ -68,6 +70,7 @@ static int see(struct walk *walk, const struct file *file, uint64_t offset, enum
 		return r;
 	bool whole = len == ret_record->length && format_record_verify(ret_record, seed, buf);
 	*ret_seen = whole ? SEEN_RECORD : SEEN_BROKEN;
+	*ret_buf = buf;
 	return 0;
 }
 
@@ -76,8 +79,9 @@ static int find_next(struct walk *walk, const struct file *file, uint64_t offset
 {
 	for (uint64_t at = offset + FORMAT_SECTOR; at < file->size; at += FORMAT_SECTOR) {
 		struct format_record record;
+		const uint8_t *buf = NULL;
 		enum seen seen = SEEN_NOTHING;
-		int r = see(walk, file, at, &seen, &record);
+		int r = see(walk, file, at, &seen, &record, &buf);
 		if (r != 0)
 			return r;
 		if (seen != SEEN_NOTHING) {
@@ -89,20 +93,62 @@ static int find_next(struct walk *walk, const struct file *file, uint64_t offset
 	return 0;
 }
 
-/* Follows the log with a good record. */
-static void follow(struct walk *walk, const struct file *file, uint64_t offset, const struct format_record *record)
+/* Where a record or a header takes the log up: behind this entry, which is known unless the log begins anew there. */
+struct joint {
+	uint64_t index;
+	uint64_t term;
+	bool anew;
+};
+
+/* chained: what was seen before is what this continues. Returns 0 or -ENOMEM. */
+static int take_up(struct walk *walk, const struct file *file, uint64_t offset, const struct joint *joint, bool chained)
 {
-	if (walk->has_chain && (record->flush != walk->flush + 1 || record->prev_checksum != walk->checksum))
-		damage(walk, file->name, offset, "the record does not follow the one before it");
-	else if (walk->has_chain && !record->reset && record->prev_index > walk->last_index)
-		damage(walk, file->name, offset, "the record continues a longer log than there is");
-	if (record->reset || record->prev_index < walk->base_index)
-		walk->base_index = record->prev_index;
-	walk->last_index = record->prev_index + record->n_entries;
+	struct log_index *terms = &walk->recovery.storage->index;
+	bool follows = chained && !joint->anew;
+	bool within = joint->index >= walk->base_index && joint->index <= walk->last_index;
+	uint64_t term = joint->index > 0 ? log_index_term(terms, joint->index) : 0;
+	if (log_index_reserve_terms(terms, 1) < 0)
+		return -ENOMEM;
+	if (follows && joint->index > walk->last_index)
+		damage(walk, file->name, offset, "continues a longer log than there is");
+	else if (follows && within && term != joint->term && (term > 0 || joint->index == 0))
+		damage(walk, file->name, offset, "continues another log than there is");
+	if (follows && within && term == joint->term)
+		log_index_cut(terms, joint->index);
+	else
+		log_index_begin(terms, joint->index, joint->term);
+	if (joint->anew || joint->index < walk->base_index)
+		walk->base_index = joint->index;
+	walk->last_index = joint->index;
 	walk->has_chain = true;
+	return 0;
+}
+
+/* Follows the log with a good record. Returns 0 or -ENOMEM. */
+static int follow(struct walk *walk, const struct file *file, uint64_t offset, const struct format_record *record,
+		  const uint8_t *buf)
+{
+	const struct joint joint = {.index = record->prev_index, .term = record->prev_term, .anew = record->reset};
+	struct log_index *terms = &walk->recovery.storage->index;
+	bool chained = walk->has_chain && record->flush == walk->flush + 1 && record->prev_checksum == walk->checksum;
+	if (walk->has_chain && !chained)
+		damage(walk, file->name, offset, "the record does not follow the one before it");
+	if (take_up(walk, file, offset, &joint, chained) < 0 || log_index_reserve_terms(terms, record->n_entries) < 0)
+		return -ENOMEM;
+	const uint8_t *at = buf + FORMAT_RECORD_HEADER_SIZE;
+	size_t left = record->entry_bytes;
+	for (uint32_t i = 0; i < record->n_entries; i++) {
+		struct raft_entry entry;
+		size_t n = format_entry_decode(at, left, &entry);
+		raft_assert(n > 0); /* the record was verified */
+		log_index_add_term(terms, ++walk->last_index, entry.term);
+		at += n;
+		left -= n;
+	}
 	walk->flush = record->flush;
 	walk->checksum = record->checksum;
 	walk->check->records++;
+	return 0;
 }
 
 static int walk_records(struct walk *walk, const struct file *file, bool last)
@@ -112,10 +158,13 @@ static int walk_records(struct walk *walk, const struct file *file, bool last)
 	while (offset < file->size) {
 		struct format_record record;
 		enum seen seen = SEEN_NOTHING;
+		const uint8_t *buf = NULL;
 		uint64_t next = file->size;
-		int r = see(walk, file, offset, &seen, &record);
+		int r = see(walk, file, offset, &seen, &record, &buf);
 		if (r == 0 && seen == SEEN_RECORD) {
-			follow(walk, file, offset, &record);
+			r = follow(walk, file, offset, &record, buf);
+			if (r < 0)
+				return r;
 			offset += record.length;
 			walk->offset = offset;
 			continue;
@@ -141,10 +190,13 @@ static int walk_records(struct walk *walk, const struct file *file, bool last)
 
 /* Segments -------------------------------------------------------------------------------------------- */
 
-/* Takes up what a header says. Returns whether its records can be looked at. */
-static bool follow_header(struct walk *walk, const struct file *file, const struct format_segment *segment,
-			  uint64_t checksum, bool first)
+/* Takes up what a header says. Returns 0 or -ENOMEM; *ret_readable: its records can be looked at. */
+static int follow_header(struct walk *walk, const struct file *file, const struct format_segment *segment,
+			 uint64_t checksum, bool *ret_readable)
 {
+	const struct joint joint = {.index = segment->base_index,
+				    .term = segment->base_term,
+				    .anew = segment->reset || !walk->has_identity};
 	if (segment->sequence != file->number)
 		damage(walk, file->name, 0, "holds another segment's header");
 	else if (segment->segment_size != file->size)
@@ -153,20 +205,20 @@ static bool follow_header(struct walk *walk, const struct file *file, const stru
 				   segment->identity.member_id != walk->identity.member_id ||
 				   segment->identity.incarnation != walk->identity.incarnation)) {
 		damage(walk, file->name, 0, "belongs to another life, member or cluster than the segments before it");
-		return false;
+		*ret_readable = false;
+		return 0;
 	}
-	if (walk->has_chain && (segment->prev_flush != walk->flush || segment->prev_checksum != walk->checksum))
+	bool chained =
+		walk->has_chain && segment->prev_flush == walk->flush && segment->prev_checksum == walk->checksum;
+	if (walk->has_chain && !chained)
 		damage(walk, walk->file->name, walk->offset,
 		       "no valid record here, though a later segment says there was one");
-	if (first || segment->reset || segment->base_index < walk->base_index)
-		walk->base_index = segment->base_index;
 	walk->identity = segment->identity;
 	walk->has_identity = true;
-	walk->has_chain = true;
 	walk->flush = segment->prev_flush;
 	walk->checksum = checksum;
-	walk->last_index = segment->base_index;
-	return true;
+	*ret_readable = true;
+	return take_up(walk, file, 0, &joint, chained);
 }
 
 static int walk_segment(struct walk *walk, const struct file *file, bool first, bool last)
@@ -189,7 +241,9 @@ static int walk_segment(struct walk *walk, const struct file *file, bool first, 
 	bool readable = walk->has_identity; /* without a header of its own, by the others' identity */
 	switch (format_segment_decode(buf, len, &segment, &checksum)) {
 	case FORMAT_OK:
-		readable = follow_header(walk, file, &segment, checksum, first);
+		r = follow_header(walk, file, &segment, checksum, &readable);
+		if (r < 0)
+			return r;
 		break;
 	case FORMAT_BAD:
 		damage(walk, file->name, 0, "the segment's header is not valid");
@@ -271,6 +325,7 @@ int storage_check(struct disk *disk, struct storage_check *check)
 	int r = walk && storage ? 0 : -ENOMEM;
 	if (r == 0) {
 		storage->disk = disk;
+		log_index_init(&storage->index);
 		walk->check = check;
 		walk->recovery.storage = storage;
 		walk->recovery.message = walk->message;
@@ -288,6 +343,8 @@ int storage_check(struct disk *disk, struct storage_check *check)
 		free(walk->recovery.files.items);
 		free(walk->recovery.window);
 	}
+	if (storage)
+		log_index_fini(&storage->index);
 	free(walk);
 	free(storage);
 	return r;

@@ -160,7 +160,8 @@ enum format_result format_segment_decode(const uint8_t *buf, size_t len, struct 
 		.level = get32(buf + SEGMENT_AT_LEVEL),
 	};
 	if (segment.sequence == 0 || segment.segment_size <= FORMAT_HEADER_SIZE ||
-	    segment.segment_size > STORAGE_SEGMENT_SIZE_MAX || segment.segment_size % FORMAT_PAGE != 0)
+	    segment.segment_size > STORAGE_SEGMENT_SIZE_MAX || segment.segment_size % FORMAT_PAGE != 0 ||
+	    (segment.base_index > 0 && segment.base_term == 0))
 		return FORMAT_BAD;
 	*ret_segment = segment;
 	*ret_checksum = checksum;
@@ -290,7 +291,7 @@ enum format_result format_record_decode(const uint8_t *buf, size_t len, uint64_t
 			   get32(buf + RECORD_AT_LEVEL)) ||
 	    record.length > FORMAT_RECORD_MAX || record.entry_bytes > FORMAT_RECORD_MAX - FORMAT_RECORD_HEADER_SIZE ||
 	    record.length != format_record_size(record.entry_bytes) ||
-	    record.prev_index > UINT64_MAX - record.n_entries)
+	    record.prev_index > UINT64_MAX - record.n_entries || (record.prev_index > 0 && record.prev_term == 0))
 		return FORMAT_BAD;
 	*ret_record = record;
 	return FORMAT_OK;
