@@ -21,9 +21,9 @@ int replica_begin_promises(struct replica *replica, char *message)
 	int r = promise_begin(replica->disk, options->promise_us, &options->promised_us);
 	if (r == -EBADMSG)
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
-			       "the data directory's file " PROMISE_FILE " is damaged; it says how long after its start this member "
-			       "must not vote. When the member has been stopped for longer than any election_timeout_min_ms that it "
-			       "ever had, remove the file");
+			       "the data directory's file " PROMISE_FILE " is damaged; it says how long after its start this "
+			       "member must not vote. When the member has been stopped for longer than any "
+			       "election_timeout_min_ms that it ever had, remove the file");
 	else if (r < 0)
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
 			       "cannot read or write the data directory's file " PROMISE_FILE ": %s", strerror(-r));

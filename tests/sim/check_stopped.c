@@ -11,7 +11,8 @@
 static void check_answer(const struct sim *sim, unsigned number, const char *what, int said, int why)
 {
 	if (said != why)
-		sim_fail(sim, "member %u must stop for %d, and says %d when it is asked for %s", number + 1, why, said, what);
+		sim_fail(sim, "member %u must stop for %d, and says %d when it is asked for %s", number + 1, why, said,
+			 what);
 }
 
 static void check_refusals(const struct sim *sim, unsigned number, int why)

@@ -336,6 +336,11 @@ int sim_fault_check_files(struct sim *sim, const struct sim_fault *fault)
 	return sim_operator_check(sim, sim_fault_which(sim, fault));
 }
 
+int sim_fault_copy_files(struct sim *sim, const struct sim_fault *fault)
+{
+	return sim_operator_copy(sim, sim_fault_which(sim, fault), fault->b);
+}
+
 int sim_fault_mistake(struct sim *sim, const struct sim_fault *fault)
 {
 	unsigned leader = sim_fault_leader(sim);

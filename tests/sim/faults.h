@@ -55,6 +55,7 @@
 	X(divergences) /* members that stopped because their states differed */                                        \
 	X(dumps)      /* complete ones */                                                                             \
 	X(backups)                                                                                                     \
+	X(copies_refused) /* copies of directories, after they had come to harm */                                     \
 	X(bodies_refused) /* malformed requests and replies */
 
 enum sim_crash {

@@ -124,7 +124,8 @@
 	X(error_within, 1000000, 15000000, 300000)                                                                     \
 	X(strangers, 1000000, 20000000, 300000)                                                                        \
 	X(rogue, 100000, 5000000, 300000)                                                                              \
-	X(hoard, 50000, 400000, 50000)
+	X(hoard, 50000, 400000, 50000)                                                                                 \
+	X(copy_files, 2000000, 20000000, 400000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

@@ -44,7 +44,8 @@ void sim_promises_started(struct sim *sim, unsigned number)
 	member->promised_before_us = member->promised_us;
 	if (status.hard_state.term > 0 && status.promise_us < member->started_us + member->promised_us)
 		sim_fail(sim,
-			 "member %u starts and may vote after %" PRIu64 " us, and may have promised not to for %" PRIu64,
+			 "member %u starts and may vote after %" PRIu64
+			 " us, and may have promised not to for %" PRIu64,
 			 number + 1, status.promise_us - member->started_us, member->promised_us);
 	if (member->promising_us > member->promised_us)
 		member->promised_us = member->promising_us;

@@ -24,6 +24,7 @@
  *   protocol.c  frames between clients and members
  *   operator.c  operators: they look, dump, back up; operator_watch.c: health and beats; operator_metrics.c: what monitors ask; operator_files.c: they check directories and load backups; operator_change.c:
  *               they change the membership; pages.c: what members answer them
+ *   copies.c    copies of a member's directory that come to harm; copy_disk.h: where they lie
  *   forge.c     whole frames between members that nobody may take
  *   codec.c     bodies of requests and replies that nobody may take
  *   jobs.c      runs in processes of their own, verdicts
@@ -390,6 +391,7 @@ int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed);	 /* at w
 int sim_operator_begin(struct sim *sim, unsigned member, uint64_t seed); /* a dump or a backup, unless one is under way */
 int sim_operator_reload(struct sim *sim, unsigned member, uint64_t seed); /* another limit for its log */
 int sim_operator_check(struct sim *sim, unsigned member);		 /* its directory, between stop and start */
+int sim_operator_copy(struct sim *sim, unsigned member, uint64_t seed);	 /* its directory, and harms the copy: copies.c */
 void sim_operator_step(struct sim *sim, uint64_t errand);
 int sim_operator_mistake(struct sim *sim, unsigned member, uint64_t seed); /* asks for a change that makes no sense */
 int sim_operator_bootstrap(struct sim *sim, unsigned member);
