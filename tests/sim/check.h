@@ -11,7 +11,7 @@
  *   check_bounds.c   queues, memory, disk
  *   durable.c        what each member's platter really holds: the log
  *   durable_files.c  … its files: which snapshots are good, which segments are there
- *   check_lease.c    nobody leads while the lease of an earlier term's leader lasts
+ *   check_lease.c    promises are kept, leases end before them, and nobody leads while an earlier leader's lasts
  *   check_reads.c    reads: a majority followed since they came, and nothing that was committed by then is missing
  *   check_newest.c   what a member may forget with its newest record
  *   check_frame.c    nothing promised before it is durable
@@ -266,8 +266,15 @@ void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *sha
 /* check_frame.c: the leader of the term does not have this entry, or nobody can tell */
 bool sim_leader_lacks(const struct sim *sim, uint64_t term, uint64_t index, uint32_t entry);
 
-/* check_progress.c */
+/* check_lease.c */
+#define SIM_ROUNDING_US 10u /* between the world's time and the members' */
 struct wire_message;
+void sim_leases_sent(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message);
+/* Until when so many voters follow the leader of the term, or are bound not to elect another one, that nobody else can have
+ * been elected; 0: nothing is known. */
+uint64_t sim_leases_horizon(const struct sim *sim, unsigned leader, uint64_t term, const struct sim_config *config);
+
+/* check_progress.c */
 void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message);
 
 /* check_bounds.c */

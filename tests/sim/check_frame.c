@@ -228,6 +228,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 			 from + 1, to + 1, message.term, watch->shadow.term);
 	if (promises)
 		note_sent(watch, message.term);
+	sim_leases_sent(sim, from, to, &message);
 	switch ((enum wire_type)message.type) {
 	case WIRE_VOTE_REQUEST:
 		check_vote_request(sim, from, &message);

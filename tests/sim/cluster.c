@@ -426,7 +426,7 @@ void sim_members_check_calm(const struct sim *sim)
 static void end_turn(struct sim *sim, unsigned number, int r)
 {
 	sim_check_turn(sim, number);
-	sim_lease_turn(sim, number);
+	sim_leases_turn(sim, number);
 	view_update(sim, number);
 	if (sim->members[number].dying) {
 		sim->counts.deaths_within++;
@@ -577,6 +577,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	sim_promises_started(sim, number);
 	sim_progress_started(sim, number);
 	sim_reads_started(sim, number);
+	sim_leases_started(sim, number);
 	sim_note(sim, "%u starts", number + 1);
 	sim_network_member_starts(sim, number);
 	sim_member_turn(sim, number);

@@ -13,6 +13,8 @@ enum step {
 	STEP_FULL_SPEED,  /* all links are as quick as before */
 	STEP_REPLACED,	  /* whoever leads now is cut off, and everybody else may talk again */
 	STEP_LOSES_POWER, /* the member does */
+	STEP_ABANDONED,	  /* only so many voters hear the leader as it needs */
+	STEP_TALK,	  /* clients ask again */
 	STEP_USURPED,	  /* nobody hears the member any more; the others forget it in one way or another */
 	STEPS
 };
@@ -114,18 +116,43 @@ int sim_fault_stop_leader(struct sim *sim, const struct sim_fault *fault)
 
 /*
  * Some voters have not heard the leader for long and would elect another one, if only one more helped them. Then the leader is cut
- * off, and those that heard it until now have a reason to forget it: they restart at once, or their connections close.
+ * off, and those that heard it until now have a reason to forget it: they restart at once, or their connections close. That matters
+ * most where they have promised not to (leases), and only if their logs are no longer than those of the others: there clients are
+ * silent in half of the cases, for a while before and until it is over.
  */
 int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault)
 {
-	struct sim_random random = {fault->b};
 	unsigned leader = sim_fault_leader(sim);
-	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
+	bool quiet = sim->plan.lease_drift_ppm > 0 && fault->c % 2 == 0;
 	if (leader == sim_members(sim) || voters(sim) < 3)
 		return 0;
+	if (quiet)
+		sim_clients_silence(sim);
+	step_later(sim, quiet ? sim->plan.election_min_us : 0, STEP_ABANDONED, leader, fault->b);
+	return 1;
+}
+
+static void talk(struct sim *sim)
+{
+	if (!sim->silent)
+		return;
+	sim->silent = false;
+	sim_clients_calm(sim);
+}
+
+static void abandoned(struct sim *sim, uint64_t seed)
+{
+	struct sim_random random = {seed};
+	unsigned leader = sim_fault_leader(sim);
+	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
+	if (leader == sim_members(sim) || voters(sim) < 3) {
+		talk(sim);
+		return;
+	}
 	uint64_t company = (uint64_t)1 << leader;
-	for (unsigned k = 1; k < sim_members(sim); k++) {
-		unsigned member = (unsigned)(leader + k + fault->a) % sim_members(sim);
+	uint64_t first = sim_random_below(&random, sim_members(sim));
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		unsigned member = (unsigned)(first + k) % sim_members(sim);
 		bool voter = ((sim->committed.voters >> member) & 1) != 0 && member != leader;
 		if (voter && (unsigned)__builtin_popcountll(company) < voters(sim) / 2 + 1)
 			company |= (uint64_t)1 << member;
@@ -135,7 +162,6 @@ int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault)
 	sim_note(sim, "leader %u has only %llx", leader + 1, (unsigned long long)company);
 	sim_fault_cut(sim, sim_fault_between(sim, one, ~company, 2), 0, wait_us + 4 * election_us);
 	step_later(sim, wait_us, STEP_USURPED, leader, sim_random_u64(&random));
-	return 1;
 }
 
 static void usurped(struct sim *sim, unsigned leader, uint64_t seed)
@@ -145,11 +171,17 @@ static void usurped(struct sim *sim, unsigned leader, uint64_t seed)
 	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
 	uint64_t how = sim_random_below(&random, 3);
 	sim_note(sim, "leader %u is usurped", leader + 1);
+	step_later(sim, election_us, STEP_TALK, leader, 0);
 	sim_fault_cut(sim, sim_fault_between(sim, one, ~one, 2), 0, election_us + sim_random_below(&random, 3 * election_us));
 	if (how == 0)
 		closes(sim, leader, ~one, &random);
 	for (unsigned k = 0; how == 1 && k < sim_members(sim); k++) {
+		struct replicator_status status;
 		if (k == leader || !sim->members[k].up)
+			continue;
+		/* Those that have not heard it for long are the ones that would be elected: they go on. */
+		replica_get_status(sim->members[k].replica, &status);
+		if (status.leader != sim->members[leader].id)
 			continue;
 		sim_member_crash(sim, k, SIM_KILL);
 		sim_fault_restart(sim, k, 1 + sim_random_below(&random, 5 * MILLISECOND));
@@ -213,6 +245,12 @@ void sim_fault_step(struct sim *sim, unsigned member, uint64_t number)
 		return;
 	case STEP_REPLACED:
 		replaced(sim, number);
+		return;
+	case STEP_ABANDONED:
+		abandoned(sim, number);
+		return;
+	case STEP_TALK:
+		talk(sim);
 		return;
 	case STEP_USURPED:
 		usurped(sim, member, number);

@@ -65,6 +65,7 @@ static void world_begin(struct sim *sim)
 	sim_checks_new(sim);
 	sim_progress_new(sim);
 	sim_reads_new(sim);
+	sim_leases_new(sim);
 	sim_snapshots_new(sim);
 	sim_stale_new(sim);
 	sim_operator_new(sim);
@@ -85,6 +86,7 @@ static void world_end(struct sim *sim)
 	sim_checks_free(sim);
 	sim_progress_free(sim);
 	sim_reads_free(sim);
+	sim_leases_free(sim);
 	sim_snapshots_free(sim);
 	sim_stale_free(sim);
 	sim_operator_free(sim);
@@ -188,6 +190,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 	sim->calm = true;
 	sim_note(sim, "calm");
 	sim_faults_calm(sim);
+	sim->silent = false;
 	sim_clients_calm(sim);
 	fault = plan->n_faults;
 	calm_us = run_trial(sim, calm_us, &fault);

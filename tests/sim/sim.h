@@ -172,6 +172,7 @@ struct sim {
 	struct sim_checks *checks;     /* what must hold, across the whole run: check.h */
 	struct sim_progress *progress; /* check_progress.c */
 	struct sim_reads *reads;       /* check_reads.c */
+	struct sim_leases *leases;     /* check_lease.c; NULL: nobody reads by lease */
 	struct sim_held *held;	       /* check_snapshots.c */
 	struct sim_stale *stale;       /* stale.c */
 	struct sim_operator *operator; /* operator.c */
@@ -444,7 +445,11 @@ void sim_reads_turn(struct sim *sim, unsigned member);
 void sim_reads_answered(struct sim *sim, unsigned member, uint64_t ticket);
 void sim_reads_dropped(struct sim *sim, unsigned member, uint64_t ticket);
 
-void sim_lease_turn(struct sim *sim, unsigned member); /* check_lease.c */
+/* Leases and promises: check_lease.c. Of runs without leases it knows nothing. */
+void sim_leases_new(struct sim *sim);
+void sim_leases_free(struct sim *sim);
+void sim_leases_started(struct sim *sim, unsigned member);
+void sim_leases_turn(struct sim *sim, unsigned member);
 
 /* Snapshots do not change while the store goes on: check_snapshots.c */
 void sim_snapshots_new(struct sim *sim);
