@@ -85,13 +85,19 @@ void raft_lease_begin_term(struct raft *core)
 }
 
 /* All appends from now on carry a new number; whoever answers with it has heard this leader after this moment. */
-void raft_begin_round(struct raft *core)
+uint64_t raft_number_appends(struct raft *core)
 {
 	struct raft_reads *reads = &core->reads;
 
 	raft_assert(core->role == RAFT_LEADER);
 	reads->round++;
 	core->lease.began_us[reads->round % RAFT_ROUNDS_KEPT] = core->now_us;
+	return reads->round;
+}
+
+void raft_begin_round(struct raft *core)
+{
+	(void)raft_number_appends(core);
 	for (unsigned i = 0; i < core->n_peers; i++)
 		if (core->peers[i].voter)
 			core->peers[i].heartbeat_due = true;

@@ -345,6 +345,10 @@ void raft_settle_promise(struct raft *core, uint64_t now_us);
 /* This member leads, and until after now_us no other one can have been elected. now_us: not before the last step's. */
 bool raft_lease_holds(const struct raft *core, uint64_t now_us);
 
+/* Of a leader. Its appends carry a number from now on that none has carried before in its term, and it is returned: an answer with
+ * it, or with a higher one, was given after this call. It hurries nobody: the next heartbeat brings it. */
+uint64_t raft_number_appends(struct raft *core);
+
 /* The log may forget entries up to index (committed, durable here, in a durable snapshot).  Peers that still need one
  * of them are listed in the next update. */
 void raft_compact(struct raft *core, uint64_t index);

@@ -125,7 +125,7 @@ static void complain(struct replica *replica, const struct wire_message *wire)
 }
 
 /* One hello for another, now and then: what an old one, that was on its way for long, made the other believe is put right. */
-static void greet(struct replica *replica, struct replica_peer *peer)
+void replica_greet(struct replica *replica, struct replica_peer *peer)
 {
 	if (peer == NULL || (peer->greeted_us != 0 && replica->now_us < peer->greeted_us + REPORT_US))
 		return;
@@ -136,7 +136,7 @@ static void greet(struct replica *replica, struct replica_peer *peer)
 bool replica_note_level(struct replica *replica, const struct wire_message *wire)
 {
 	struct replica_peer *peer = replica_find_peer(replica, wire->from);
-	greet(replica, peer); /* and so one that is too old learns why */
+	replica_greet(replica, peer); /* and so one that is too old learns why */
 	if (wire->hello.version_min > replica->options.level_max && is_believed(replica, wire)) {
 		replica_fail_level(replica, wire->hello.version_min);
 		return false;

@@ -67,6 +67,14 @@ bool replica_is_foreign(struct replica *replica, const struct wire_message *wire
 	return true;
 }
 
+/* An answer of a later term than that of this leader: where it comes from this leader is none, and can take nobody in. */
+bool replica_unseats(const struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	raft_get_own_status(replica->core, &status);
+	return wire->type == WIRE_APPEND_REPLY && status.role == RAFT_LEADER && wire->term > status.hard_state.term;
+}
+
 /* Nothing was ever promised to anybody from this directory. */
 static bool is_blank(const struct raft_status *status)
 {
@@ -270,7 +278,7 @@ int replica_change(struct replica *replica, const struct replicator_change *chan
 
 /* A member of the configuration is heard with another directory than the one it has there. Its vote, its promises and
  * what it had stored are gone; in one step it becomes one that joins (README.md in ../raft says why that is safe).
- * When the change cannot be made now, the next hello asks again. */
+ * When the change cannot be made now, the next hello, and answer, asks again. */
 static int take_incarnation(struct replica *replica, const struct raft_config *current, uint64_t index,
 			    const struct wire_message *wire)
 {
@@ -300,22 +308,6 @@ static void tell_stranger(struct replica *replica, uint64_t config_index, uint64
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
 }
 
-void replica_note_foreign_answer(struct replica *replica, const struct wire_message *wire)
-{
-	struct replica_peer *peer = replica_find_peer(replica, wire->from);
-	if (peer == NULL || wire->type != WIRE_APPEND_REPLY)
-		return;
-	peer->foreign = wire->from_incarnation;
-	peer->foreign_term = wire->term;
-}
-
-/* A hello alone may be an old one, of a directory that was replaced long ago, and would take the vote of a voter that lacks nothing:
- * for good, if another one loses its data before that voter is heard again. Who answers in this leader's term is there. */
-static bool is_there(const struct replica_peer *peer, const struct wire_message *wire, uint64_t term)
-{
-	return peer != NULL && peer->foreign == wire->from_incarnation && peer->foreign_term == term;
-}
-
 /* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
 static bool is_in_contact(const struct replica *replica, const struct raft_status *status, uint64_t id)
 {
@@ -324,6 +316,41 @@ static bool is_in_contact(const struct replica *replica, const struct raft_statu
 			return replica->now_us <
 			       status->peers[k].last_contact_us + replica->options.raft.election_timeout_max_us;
 	return false;
+}
+
+/* A hello alone may be an old one, of a directory that was replaced long ago, and would take the vote of a voter that lacks nothing:
+ * for good, if another one loses its data before that voter is heard again. So may an answer be, even one to this leader. Who answers
+ * an append that was numbered after the hello is there. */
+static void expect_answer(struct replica *replica, struct replica_peer *peer, uint64_t incarnation, uint64_t term)
+{
+	if (peer->returned.incarnation == incarnation && peer->returned.term == term)
+		return;
+	peer->returned.incarnation = incarnation;
+	peer->returned.term = term;
+	peer->returned.round = raft_number_appends(replica->core);
+}
+
+static bool is_expected(const struct replica_peer *peer, const struct wire_message *wire)
+{
+	return peer->returned.incarnation == wire->from_incarnation && peer->returned.term == wire->term &&
+	       wire->append_reply.round >= peer->returned.round;
+}
+
+int replica_on_foreign_answer(struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	uint64_t index = 0;
+	struct replica_peer *peer = replica_find_peer(replica, wire->from);
+	const struct raft_config *config = replica_config(replica, &index);
+	raft_get_status(replica->core, &status);
+	if (peer == NULL || wire->type != WIRE_APPEND_REPLY || status.role != RAFT_LEADER)
+		return 0;
+	/* It may believe that it is the member, as long ago it was, and follow: then only who greets it gets a hello. */
+	replica_greet(replica, peer);
+	if (!is_expected(peer, wire) || is_in_contact(replica, &status, wire->from))
+		return 0;
+	peer->returned = (struct replica_returned){0};
+	return take_incarnation(replica, config, index, wire);
 }
 
 int replica_on_hello(struct replica *replica, const struct wire_message *wire)
@@ -338,18 +365,18 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 	}
 	if (!replica_note_level(replica, wire))
 		return replica->failed;
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (config == NULL || wire->from_incarnation == 0)
 		return 0;
 	const struct raft_config_member *member = raft_config_find(config, wire->from);
 	if (member == NULL && !status.config_pending)
 		tell_stranger(replica, index, wire->from);
-	if (status.role != RAFT_LEADER || member == NULL || member->incarnation == wire->from_incarnation ||
-	    is_in_contact(replica, &status, wire->from))
+	if (status.role != RAFT_LEADER || peer == NULL || member == NULL || member->incarnation == wire->from_incarnation)
 		return 0;
-	if (member->incarnation != 0 && !is_there(peer, wire, status.hard_state.term))
-		return 0;
-	return take_incarnation(replica, config, index, wire);
+	if (member->incarnation == 0)
+		return take_incarnation(replica, config, index, wire);
+	expect_answer(replica, peer, wire->from_incarnation, status.hard_state.term);
+	return 0;
 }
 
 /* Another member's committed configuration does not name this one. If that is newer than the one that names it, it was

@@ -162,10 +162,8 @@ static int replica_take_message(struct replica *replica, const struct wire_messa
 	/* Requests are judged by their term and log: this member may not know the configuration yet that made their sender
 	 * one of the cluster. Answers of a directory that is no member count for nothing. */
 	bool counts = message.type == RAFT_MESSAGE_VOTE_REPLY || message.type == RAFT_MESSAGE_APPEND_REPLY;
-	if (counts && replica_is_foreign(replica, wire)) {
-		replica_note_foreign_answer(replica, wire);
-		return 0;
-	}
+	if (counts && replica_is_foreign(replica, wire) && !replica_unseats(replica, wire))
+		return replica_on_foreign_answer(replica, wire);
 	struct raft_event event = {.type = RAFT_EVENT_MESSAGE, .now_us = replica->now_us, .message = &message};
 	if (!replica_has_room(replica, &event))
 		return 0; /* as if lost: what matters is repeated, and there may be room then */

@@ -32,6 +32,11 @@ struct replica_checkpoint {
 	uint64_t hash;
 };
 
+/* Said hello; it counts when an append of this term has been answered from there, of this round or a later one. */
+struct replica_returned {
+	uint64_t incarnation, term, round; /* 0: none did */
+};
+
 /* What is known of another member and is no business of the core. */
 struct replica_peer {
 	uint64_t id;	      /* 0: the slot is free */
@@ -39,8 +44,7 @@ struct replica_peer {
 	bool blank;	      /* as its last hello said */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
 	uint64_t greeted_us; /* when a hello of it was answered with one */
-	uint64_t foreign;      /* a directory of it that is not the configuration's, and that answered an append … */
-	uint64_t foreign_term; /* … of this term; 0: none did */
+	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
 };
@@ -230,7 +234,10 @@ unsigned replica_own_role(const struct replica *replica); /* enum replicator_mem
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
 /* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
-void replica_note_foreign_answer(struct replica *replica, const struct wire_message *wire); /* of that directory */
+/* It ends this leadership all the same. */
+bool replica_unseats(const struct replica *replica, const struct wire_message *wire);
+int replica_on_foreign_answer(struct replica *replica, const struct wire_message *wire) /* of that directory */
+	__attribute__((warn_unused_result));
 /* Asks the core for this configuration in place of the one of previous_index. Results as replicator_change. */
 int replica_propose_config(struct replica *replica, const struct raft_config *config, uint64_t previous_index,
 			   uint64_t *ret_index) __attribute__((warn_unused_result));
@@ -252,6 +259,7 @@ void replica_fail_level(struct replica *replica, unsigned level);
 bool replica_may_send_log(struct replica *replica, uint64_t peer);
 /* Of a hello. False: its sender and this member cannot work together. */
 bool replica_note_level(struct replica *replica, const struct wire_message *wire);
+void replica_greet(struct replica *replica, struct replica_peer *peer);
 /* What all of its members know, this one included; RAFT_LEVEL_MIN when one was not heard under the incarnation named. */
 unsigned replica_level_of_all(struct replica *replica, const struct raft_config *config);
 int replica_tend_level(struct replica *replica) __attribute__((warn_unused_result));

@@ -13,29 +13,53 @@ static void start_empty(struct replica_cluster *cluster, unsigned id)
 }
 
 /* As a frame that was on its way for long. */
-static void hello_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to)
+static void arrives(struct replica_cluster *cluster, struct wire_message message)
 {
-	struct frame **end = &cluster_node(cluster, to)->inbox;
-	const struct wire_message hello = {.type = WIRE_HELLO,
-					   .cluster = cluster->options.cluster,
-					   .from = from,
-					   .from_incarnation = incarnation,
-					   .to = to,
-					   .hello = {.version_min = 1, .version_max = RAFT_LEVEL_MAX, .blank = true}};
-	struct frame *frame = malloc(sizeof *frame + wire_encoded_size(&hello));
+	struct frame **end = &cluster_node(cluster, (unsigned)message.to)->inbox;
+	message.cluster = cluster->options.cluster;
+	struct frame *frame = malloc(sizeof *frame + wire_encoded_size(&message));
 	assert_non_null(frame);
-	*frame = (struct frame){.len = wire_encoded_size(&hello)};
-	wire_encode(&hello, frame->bytes);
+	*frame = (struct frame){.len = wire_encoded_size(&message)};
+	wire_encode(&message, frame->bytes);
 	while (*end)
 		end = &(*end)->next;
 	*end = frame;
 }
 
-/* It is down for a moment, and a hello from the directory that it had before arrives: the one that it has lacks nothing. */
-static void old_hello_does_not_cost_the_vote(void **state)
+static void hello_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to)
+{
+	arrives(cluster,
+		(struct wire_message){.type = WIRE_HELLO,
+				      .from = from,
+				      .from_incarnation = incarnation,
+				      .to = to,
+				      .hello = {.version_min = 1, .version_max = RAFT_LEVEL_MAX, .blank = true}});
+}
+
+static void answer_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to,
+			   uint64_t round)
+{
+	arrives(cluster, (struct wire_message){.type = WIRE_APPEND_REPLY,
+					       .from = from,
+					       .from_incarnation = incarnation,
+					       .to = to,
+					       .term = cluster_status(cluster, to).term,
+					       .append_reply = {.rejected = true, .round = round}});
+}
+
+static void expect_voter(struct replica_cluster *cluster, unsigned leader, unsigned id, uint64_t incarnation)
+{
+	struct replicator_membership membership;
+	replica_get_membership(cluster_node(cluster, leader)->replica, &membership);
+	assert_true(membership.members[id - 1].incarnation == incarnation);
+	assert_int_equal(membership.members[id - 1].role, REPLICATOR_VOTER);
+}
+
+/* It is down for a moment, and a hello from the directory that it had before arrives, with an answer of it to this leader, in
+ * either order: the one that it has lacks nothing. */
+static void old_frames_do_not_cost_the_vote(void **state)
 {
 	struct replica_cluster *cluster = cluster_new(3);
-	struct replicator_membership membership;
 	(void)state;
 	cluster_start_all(cluster);
 	assert_int_equal(cluster_elect(cluster), 1);
@@ -46,17 +70,68 @@ static void old_hello_does_not_cost_the_vote(void **state)
 	uint64_t after = cluster_status(cluster, 3).incarnation;
 	assert_true(before != after);
 	for (unsigned killed = 0; killed < 2; killed++) {
+		answer_arrives(cluster, 3, before, 1, 0);
 		hello_arrives(cluster, 3, before, 1);
+		answer_arrives(cluster, 3, before, 1, 0);
 		cluster_run_ms(cluster, 5000);
-		replica_get_membership(cluster_node(cluster, 1)->replica, &membership);
-		assert_int_equal(membership.members[2].role, REPLICATOR_VOTER);
-		assert_true(membership.members[2].incarnation == after);
+		expect_voter(cluster, 1, 3, after);
 		if (killed == 0) {
 			cluster_kill(cluster, 3);
 			cluster_run_ms(cluster, 5000);
 		}
 	}
 	cluster_free(cluster);
+}
+
+/* Its disk was not mounted, and then it was: an empty directory was the member's in between. The directory knows no better than that
+ * it is the member's, follows, and does not say hello again. raised: a candidate's request that only it heard raised its term, before. */
+static void come_back_with_the_first_directory(bool raised)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	struct node *node = cluster_node(cluster, 3);
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	uint64_t first = cluster_status(cluster, 3).incarnation;
+	node->cut = true;
+	if (raised)
+		arrives(cluster,
+			(struct wire_message){.type = WIRE_VOTE_REQUEST,
+					      .from = 2,
+					      .from_incarnation = cluster_status(cluster, 2).incarnation,
+					      .to = 3,
+					      .term = cluster_status(cluster, 2).term + 5,
+					      .vote_request = {.last_index = 1, .last_term = 1, .transfer = true}});
+	cluster_run_ms(cluster, 5);
+	cluster_kill(cluster, 3);
+	node->cut = false;
+	struct memory_disk *disk = node->disk;
+	node->disk = memory_disk_new();
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 3, cluster_status(cluster, 3).incarnation);
+	cluster_kill(cluster, 3);
+	memory_disk_free(node->disk);
+	node->disk = disk;
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_true(cluster_status(cluster, 3).incarnation == first);
+	unsigned leader = cluster_elect(cluster);
+	assert_int_not_equal(leader, 0);
+	expect_voter(cluster, leader, 3, first);
+	cluster_free(cluster);
+}
+
+static void the_first_directory_returns(void **state)
+{
+	(void)state;
+	come_back_with_the_first_directory(false);
+}
+
+static void the_first_directory_returns_with_a_higher_term(void **state)
+{
+	(void)state;
+	come_back_with_the_first_directory(true);
 }
 
 /* Its configuration file does not name the member that leads now: it learns from the leader how to answer. */
@@ -139,7 +214,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(founding_is_told_once),
 		cmocka_unit_test(a_lost_leader_is_told_once),
-		cmocka_unit_test(old_hello_does_not_cost_the_vote),
+		cmocka_unit_test(old_frames_do_not_cost_the_vote),
+		cmocka_unit_test(the_first_directory_returns),
+		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
