@@ -14,6 +14,8 @@
  *   check_lease.c    promises are kept, leases end before them, and nobody leads while an earlier leader's lasts
  *   check_reads.c    reads: a majority followed since they came, and nothing that was committed by then is missing
  *   check_newest.c   what a member may forget with its newest record
+ *   check_progress.c what a member owes to those who ask it, and to the cluster when its disk hangs
+ *   check_duties.c   what it owes to a member that is in trouble
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *
@@ -81,7 +83,8 @@ struct sim_shadow {
 	uint64_t term, vote;
 	struct format_identity identity;
 	uint64_t sequence; /* of the newest segment; 0: there is none */
-	uint64_t newest;   /* in it, where the newest record begins; 0: there is none */
+	uint64_t newest;   /* in it, where the newest record begins; 0: there is none … */
+	uint32_t newest_entries; /* … and how many entries it holds */
 	uint64_t offset;   /* … and where the next one will */
 	uint64_t flush, checksum;
 	struct sim_segment *segments; /* ascending */
@@ -276,6 +279,16 @@ uint64_t sim_leases_horizon(const struct sim *sim, unsigned leader, uint64_t ter
 
 /* check_progress.c */
 void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message);
+/* The member has no reason to drop what the message says. */
+bool sim_progress_believes(const struct sim *sim, unsigned number, const struct wire_message *message);
+
+/* check_duties.c */
+void sim_duties_new(struct sim *sim);
+void sim_duties_free(struct sim *sim);
+void sim_duties_started(struct sim *sim, unsigned number);
+void sim_duties_heard(struct sim *sim, unsigned number, const struct wire_message *message);
+void sim_duties_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message);
+void sim_duties_turn(struct sim *sim, unsigned number, const struct raft_status *status);
 
 /* check_bounds.c */
 void sim_check_bounds_started(struct sim *sim, unsigned number);

@@ -221,6 +221,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	if (message.from_incarnation != watch->shadow.identity.incarnation)
 		sim_fail(sim, "member %u sends a frame under another incarnation than its platter's", from + 1);
 	bool promises = promises_term(&message);
+	sim_duties_said(sim, from, to, &message);
 	if (promises)
 		sim_progress_said(sim, from, &message);
 	if (promises && message.term > watch->shadow.term)
@@ -248,6 +249,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		break;
 	case WIRE_HELLO:
 		check_hello(sim, from, &message);
+		sim_stale_said_hello(sim, from, to, frame, len);
 		break;
 	case WIRE_SNAPSHOT_OFFER:
 		sim_check_leads(sim, from, message.term);

@@ -33,17 +33,20 @@ void sim_progress_new(struct sim *sim)
 {
 	sim->progress = calloc(1, sizeof *sim->progress);
 	raft_assert(sim->progress != NULL);
+	sim_duties_new(sim);
 }
 
 void sim_progress_free(struct sim *sim)
 {
 	free(sim->progress);
 	sim->progress = NULL;
+	sim_duties_free(sim);
 }
 
 void sim_progress_started(struct sim *sim, unsigned number)
 {
 	sim->progress->members[number] = (struct member_progress){0};
+	sim_duties_started(sim, number);
 }
 
 /* Tickets ------------------------------------------------------------------------------------------------ */
@@ -97,7 +100,7 @@ static unsigned voters(const struct sim *sim, unsigned number)
 /* Messages ----------------------------------------------------------------------------------------------- */
 
 /* The member has no reason to drop it: it knows the sender by this incarnation, and has room for a new term. */
-static bool is_believed(const struct sim *sim, unsigned number, const struct wire_message *message)
+bool sim_progress_believes(const struct sim *sim, unsigned number, const struct wire_message *message)
 {
 	const struct sim_member *member = &sim->members[number];
 	return member->view.index > 0 && message->from >= 1 && message->from <= sim_members(sim) &&
@@ -126,12 +129,13 @@ void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, 
 	struct wire_message message;
 	if (wire_decode(frame, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK)
 		return;
+	sim_duties_heard(sim, number, &message);
 	if (message.type == WIRE_TIMEOUT_NOW) {
 		if (!progress->ordered || message.term > progress->order_term)
 			progress->order_term = message.term;
 		progress->ordered = true;
 	} else if ((message.type == WIRE_APPEND_REPLY || message.type == WIRE_VOTE_REPLY) &&
-		   message.term > progress->told_term && is_believed(sim, number, &message)) {
+		   message.term > progress->told_term && sim_progress_believes(sim, number, &message)) {
 		progress->told_term = message.term;
 	} else if (message.type == WIRE_APPEND) {
 		hear_append(sim, number, &message);
@@ -218,4 +222,5 @@ void sim_progress_turn(struct sim *sim, unsigned number, const struct raft_statu
 	check_messages(sim, number, before, after);
 	check_tickets(sim, number, after);
 	check_disk(sim, number, after);
+	sim_duties_turn(sim, number, after);
 }

@@ -114,7 +114,7 @@ static int disk_run(struct disk *base, const struct disk_job *job)
 	return 0; /* nobody will see it */
 }
 
-static uint64_t disk_duration_us(struct sim_disk *disk)
+static uint64_t disk_duration_us(struct sim_disk *disk, enum disk_lane lane)
 {
 	struct sim *sim = disk->sim;
 	const struct sim_plan *plan = &sim->plan;
@@ -128,6 +128,9 @@ static uint64_t disk_duration_us(struct sim_disk *disk)
 		sim->counts.disk_stalls++;
 	}
 	uint64_t stalled = sim_disk_faults_of(disk)->stall_until_us;
+	uint64_t background = sim_disk_faults_of(disk)->background_until_us;
+	if (lane == DISK_LANE_BACKGROUND && background > stalled)
+		stalled = background;
 	return stalled > sim->now_us + duration ? stalled - sim->now_us : duration;
 }
 
@@ -206,7 +209,7 @@ static int disk_submit(struct disk *base, const struct disk_job *job)
 	if (slot == NULL)
 		return -EAGAIN;
 	uint64_t begin = *lane_free_us > sim->now_us ? *lane_free_us : sim->now_us;
-	*lane_free_us = begin + disk_duration_us(disk);
+	*lane_free_us = begin + disk_duration_us(disk, job->lane);
 	*slot = (struct sim_job){.used = true,
 				 .number = ++disk->next_number,
 				 .started_us = sim_clock_us(sim, disk->member),
@@ -265,6 +268,15 @@ static uint64_t disk_oldest_age(struct disk *base)
 			age = now_us - slot->started_us;
 	}
 	return age;
+}
+
+bool sim_platter_writes_log(const struct disk *base)
+{
+	const struct sim_disk *disk = (const struct sim_disk *)base;
+	for (unsigned k = 0; k < DISK_JOBS_MAX; k++)
+		if (disk->jobs[k].used && disk->jobs[k].job.lane == DISK_LANE_LOG)
+			return true;
+	return false;
 }
 
 static const struct disk_ops sim_disk_ops = {

@@ -7,8 +7,13 @@
 
 #include "daemon/replicator/promise.h"
 #include "daemon/storage/format.h"
+#include "daemon/storage/snapshot.h"
 
 #include <stdio.h>
+
+/* In daemon/storage/README.md: */
+#define RECORD_AT_ENTRIES 12u /* how many there are */
+#define SNAPSHOT_AT_SIZE 12u  /* of the header, configuration included */
 
 /*
  * The one restriction on damage: never the newest record. To the product it looks like a torn tail, which it may cut
@@ -161,6 +166,61 @@ bool sim_platter_rot(struct disk *base, struct sim_random *random)
 	sim_note(disk->sim, "%u disk: a sector rots at %s %llu", disk->member + 1, file->name,
 		 (unsigned long long)offset);
 	return true;
+}
+
+/* One bit, behind the header and before the footer: mostly of the state. */
+bool sim_platter_rot_snapshot(struct disk *base, uint64_t index)
+{
+	struct sim_disk *disk = (struct sim_disk *)base;
+	struct sim_random *random = &disk->sim->random_disk;
+	uint8_t sector[SIM_SECTOR];
+	char name[PLATTER_NAME_MAX];
+	uint32_t header = 0;
+	(void)snprintf(name, sizeof name, "snapshot-%016llx", (unsigned long long)index);
+	struct platter_file *file = platter_find(&disk->platter, name);
+	if (file == NULL || file->growing || file->n_stale > 0)
+		return false;
+	memcpy(&header, file->bytes + SNAPSHOT_AT_SIZE, sizeof header);
+	uint64_t first = header + SNAPSHOT_BLOCK_HEADER_SIZE;
+	if (file->size <= first + SNAPSHOT_FOOTER_SIZE)
+		return false;
+	uint64_t at = first + sim_random_below(random, file->size - SNAPSHOT_FOOTER_SIZE - first);
+	uint64_t offset = at / SIM_SECTOR * SIM_SECTOR;
+	uint64_t size = file->size - offset < SIM_SECTOR ? file->size - offset : SIM_SECTOR;
+	memcpy(sector, file->bytes + offset, size);
+	sector[at - offset] ^= (uint8_t)(1u << sim_random_below(random, 8));
+	platter_damage(file, offset, sector, size);
+	disk->damaged = true;
+	disk->sim->counts.rotten_sectors++;
+	sim_note(disk->sim, "%u disk: %s rots, at %llu", disk->member + 1, name, (unsigned long long)at);
+	return true;
+}
+
+/* The next segment has just got its name: from now on its header proves the record in front of it. */
+void sim_disk_lose_segment_end(struct sim_disk *disk, const char *new_name)
+{
+	struct sim_member *member = &disk->sim->members[disk->member];
+	struct platter_file *file = platter_find(&disk->platter, disk->tail_name);
+	struct disk_job header = {.size = FORMAT_HEADER_SIZE};
+	uint64_t offset = disk->tail_offset;
+	uint8_t sector[SIM_SECTOR];
+	uint32_t n_entries = 0;
+	if (file == NULL || file->n_stale > 0 || offset == 0 || member->doom.armed)
+		return;
+	memcpy(sector, file->bytes + offset, sizeof sector);
+	memcpy(&n_entries, sector + RECORD_AT_ENTRIES, sizeof n_entries);
+	if (n_entries > 0)
+		return;
+	rot(sector, sizeof sector, &disk->sim->random_disk);
+	platter_damage(file, offset, sector, sizeof sector);
+	(void)snprintf(header.name, sizeof header.name, "%s", new_name);
+	sim_disk_note_record(disk, &header);
+	disk->damaged = true;
+	disk->sim->counts.rotten_sectors++;
+	sim_note(disk->sim, "%u disk: the end of %s rots, at %llu", disk->member + 1, file->name, (unsigned long long)offset);
+	sim_disk_faults_of(disk)->lose_segment_end = false;
+	member->doom = (struct sim_doom){
+		.armed = true, .how = SIM_POWER_CUT, .down_us = sim_disk_faults_of(disk)->segment_end_down_us};
 }
 
 void sim_platter_wipe(struct disk *base)

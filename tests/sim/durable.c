@@ -153,6 +153,7 @@ static bool add_record(const struct builder *builder, const uint8_t *bytes, uint
 	shadow->flush = record.flush;
 	shadow->checksum = record.checksum;
 	shadow->newest = shadow->offset;
+	shadow->newest_entries = record.n_entries;
 	shadow->offset += record.length;
 	return true;
 }
@@ -279,7 +280,8 @@ bool sim_durable_newest(const struct sim *sim, unsigned member, struct sim_newes
 {
 	const struct sim_shadow *shadow = &sim->checks->members[member].shadow;
 	*ret_newest = (struct sim_newest){
-		.sequence = shadow->sequence, .offset = shadow->newest, .size = shadow->offset - shadow->newest};
+		.sequence = shadow->sequence, .offset = shadow->newest, .size = shadow->offset - shadow->newest,
+		.n_entries = shadow->newest_entries};
 	return shadow->newest > 0;
 }
 

@@ -32,6 +32,7 @@ bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_
 /* The newest record; false: its segment has none. */
 struct sim_newest {
 	uint64_t sequence, offset, size;
+	uint32_t n_entries;
 };
 bool sim_durable_newest(const struct sim *sim, unsigned member, struct sim_newest *ret_newest);
 /* The newest record was damaged behind everybody's back, while the member is down. True: its next start will do without it, and

@@ -38,6 +38,10 @@ int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t 
 
 void sim_fault_step(struct sim *sim, unsigned member, uint64_t number); /* faults_leader.c */
 
+/* faults_aimed.c: a follower forgets its newest entries; and the same after the delay. */
+void sim_fault_forget(struct sim *sim, unsigned leader, uint64_t seed);
+void sim_fault_forget_later(struct sim *sim, uint64_t delay_us, unsigned leader, uint64_t seed);
+
 /* faults_loss.c: a majority of voters keeps its data, whatever configuration will turn out to be in force, although one member
  * loses its own and another one leaves. */
 #define SIM_NOBODY SIM_MEMBERS_MAX

@@ -75,6 +75,10 @@ struct sim_disk_faults {
 	unsigned fail_submits;	 /* the so-manieth job to be handed over finds that one under way has failed; 0: none does */
 	uint64_t start_fails_at; /* the so-manieth operation of its next start fails; 0: none does */
 	bool misdirect;		 /* the next record lands in another place */
+	bool rot_offered;	 /* the snapshot that it offers next rots */
+	uint64_t background_until_us; /* what is not the log's does not end before */
+	bool lose_segment_end;	 /* the last record of the segment that is full next, if it holds no entries, rots, … */
+	uint64_t segment_end_down_us; /* … the member dies, and is down for so long */
 };
 
 /* A member's clocks: the monotonic one runs at its own rate, and leaps when the machine slept; the wall clock is set. */

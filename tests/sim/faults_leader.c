@@ -16,12 +16,18 @@ enum step {
 	STEP_ABANDONED,	  /* only so many voters hear the leader as it needs */
 	STEP_TALK,	  /* clients ask again */
 	STEP_USURPED,	  /* nobody hears the member any more; the others forget it in one way or another */
+	STEP_FORGETS,	  /* a follower of the member does not hold any more what it has acknowledged */
 	STEPS
 };
 
 static void step_later(struct sim *sim, uint64_t delay_us, enum step step, unsigned member, uint64_t seed)
 {
 	sim_fault_later(sim, delay_us, member, (seed / STEPS) * STEPS + step);
+}
+
+void sim_fault_forget_later(struct sim *sim, uint64_t delay_us, unsigned leader, uint64_t seed)
+{
+	step_later(sim, delay_us, STEP_FORGETS, leader, seed);
 }
 
 static unsigned voters(const struct sim *sim)
@@ -254,6 +260,9 @@ void sim_fault_step(struct sim *sim, unsigned member, uint64_t number)
 		return;
 	case STEP_USURPED:
 		usurped(sim, member, number);
+		return;
+	case STEP_FORGETS:
+		sim_fault_forget(sim, member, number);
 		return;
 	case STEP_LOSES_POWER:
 		if (!sim->members[member].up)

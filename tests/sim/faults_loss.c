@@ -115,6 +115,8 @@ int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
 	member->disk_faults.misdirect = false;
+	member->disk_faults.lose_segment_end = false;
+	member->disk_faults.rot_offered = false;
 	sim_fault_restart(sim, number, sim_fault_down_time(fault->c));
 	return 1;
 }

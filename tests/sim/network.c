@@ -298,6 +298,8 @@ static int transport_send(struct transport *base, uint64_t peer)
 	if (!sim_member_operation(sim, transport->member))
 		return 0; /* nobody will see it */
 	sim_check_frame(sim, frame.from, to, frame.data, frame.len);
+	if (sim->members[frame.from].disk_faults.rot_offered)
+		sim_fault_sent(sim, frame.from, frame.data, frame.len);
 	bool full = sim->network->queued[frame.from][to] >= room;
 	if (!transport->known[to]) {
 		transport->dropped[to]++;

@@ -65,7 +65,8 @@
 	X(trial, 0, 1, 7, 500000)                                                                                      \
 	X(lease_drift_ppm, 0, 10000, 250000, 350000)                                                                   \
 	X(lease_mixed, 0, 1, 1, 300000)                                                                                \
-	X(clocks_beyond, 0, 1, 1, 0)
+	X(clocks_beyond, 0, 1, 1, 0)                                                                                   \
+	X(trial_background, 0, 1, 1, 500000)
 
 /*
  * X(kind, every_low_us, every_high_us, chance): with `chance` per million a run has this kind of fault at all, on average once
@@ -125,7 +126,11 @@
 	X(strangers, 1000000, 20000000, 300000)                                                                        \
 	X(rogue, 100000, 5000000, 300000)                                                                              \
 	X(hoard, 50000, 400000, 50000)                                                                                 \
-	X(copy_files, 2000000, 20000000, 400000)
+	X(copy_files, 2000000, 20000000, 400000)                                                                         \
+	X(forgotten_entry, 500000, 8000000, 350000)                                                                    \
+	X(segment_end, 1000000, 10000000, 350000)                                                                      \
+	X(old_hello, 1000000, 10000000, 500000)                                                                        \
+	X(rotten_offer, 1000000, 10000000, 300000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

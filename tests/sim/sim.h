@@ -12,6 +12,7 @@
  *   disk.c      a member's disk: jobs that take time, stall, fail, land elsewhere; its parts: disk_internal.h
  *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
  *   clock.c     members' clocks, which drift and leap
+ *   faults_aimed.c  one rare situation each
  *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what these files share
  *   stale.c     answers of earlier terms, which arrive at the worst moment
  *   trial.c     a last fault that stays while the rest must go on
@@ -171,6 +172,7 @@ struct sim {
 
 	struct sim_checks *checks;     /* what must hold, across the whole run: check.h */
 	struct sim_progress *progress; /* check_progress.c */
+	struct sim_duties *duties;     /* check_duties.c */
 	struct sim_reads *reads;       /* check_reads.c */
 	struct sim_leases *leases;     /* check_lease.c; NULL: nobody reads by lease */
 	struct sim_held *held;	       /* check_snapshots.c */
@@ -206,12 +208,15 @@ void sim_faults_calm(struct sim *sim); /* ends every lasting fault; members that
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* unless it starts before */
 
+void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t len); /* by a member with rot_offered */
+
 /* Disk: disk.c, disk_damage.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
 void sim_platter_free(struct disk *platter);
 struct disk *sim_platter_open(struct disk *platter);
 void sim_platter_crash(struct disk *platter, enum sim_crash how);
 bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false: nothing there that may rot */
+bool sim_platter_rot_snapshot(struct disk *platter, uint64_t index); /* what it says of the state; false: it cannot */
 /* The newest record of its log, while the member is down; false: the cluster would not bear it. */
 bool sim_platter_rot_newest(struct disk *platter, struct sim_random *random);
 void sim_platter_wipe(struct disk *platter);
@@ -220,6 +225,7 @@ bool sim_platter_promise_rotten(const struct disk *platter);
 void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
 void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
+bool sim_platter_writes_log(const struct disk *platter); /* it has not told its member of all that was asked for its log */
 bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
 bool sim_platter_failed(const struct disk *platter);	 /* for good, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
@@ -384,6 +390,9 @@ void sim_client_burst(struct sim *sim, unsigned member, unsigned commands, uint3
 void sim_stale_new(struct sim *sim);
 void sim_stale_free(struct sim *sim);
 void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
+void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len); /* whole frames */
+/* A hello from a program that knew less than the level arrives now; false: this directory never sent one. */
+bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, unsigned level);
 
 /* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);

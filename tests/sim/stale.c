@@ -1,6 +1,7 @@
 /*
  * Answers, votes and orders of earlier terms, held back by the network until they could do harm: a vote arrives when its
- * candidate campaigns again, an acknowledgement or an order to campaign when the member that it concerns leads again.
+ * candidate campaigns again, an acknowledgement or an order to campaign when the member that it concerns leads again. And hellos
+ * of older programs, for faults_aimed.c.
  *
  * Everything here was really sent, by this sender to this receiver; it only arrives late. Must not know what members do with it.
  */
@@ -20,11 +21,19 @@ struct kept {
 	size_t len;
 };
 
+/* A hello by which its sender knew less than it does now. */
+struct old_hello {
+	struct kept kept;
+	uint64_t incarnation;
+	unsigned level;
+};
+
 /* Between two members: what the first sent to the second. */
 struct memory {
 	struct kept vote;
 	struct kept order;	   /* to campaign */
 	struct kept answer, older; /* to appends: the newest, and the last one of an earlier term */
+	struct old_hello hello;	   /* of the oldest program */
 };
 
 struct sim_stale {
@@ -46,6 +55,7 @@ void sim_stale_free(struct sim *sim)
 			free(memory->order.data);
 			free(memory->answer.data);
 			free(memory->older.data);
+			free(memory->hello.kept.data);
 		}
 	free(sim->stale);
 	sim->stale = NULL;
@@ -101,4 +111,25 @@ void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *
 		bring_back(sim, to, from, &back->older, message.term, RARER);
 		bring_back(sim, from, to, &there->order, message.term, RARER);
 	}
+}
+
+void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len)
+{
+	struct old_hello *hello = &sim->stale->memory[from][to].hello;
+	struct wire_message message;
+	if (wire_decode(data, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK ||
+	    (hello->incarnation == message.from_incarnation && hello->level <= message.hello.version_max))
+		return;
+	keep(&hello->kept, message.term, data, len);
+	hello->incarnation = message.from_incarnation;
+	hello->level = message.hello.version_max;
+}
+
+bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, unsigned level)
+{
+	const struct old_hello *hello = &sim->stale->memory[from][to].hello;
+	if (hello->kept.data == NULL || hello->incarnation != incarnation || hello->level >= level)
+		return false;
+	sim_network_put(sim, from, to, hello->kept.data, hello->kept.len, 0);
+	return true;
 }

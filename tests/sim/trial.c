@@ -13,7 +13,7 @@ enum trial_kind {
 	TRIAL_NONE,
 	TRIAL_DEAF,	/* the leader is heard, but hears nobody */
 	TRIAL_DOWN,	/* a minority, the leader among them, is down */
-	TRIAL_HANGING,	/* the leader's disk does not answer */
+	TRIAL_HANGING,	/* the leader's disk does not answer, or takes nothing but the log */
 	TRIAL_APART,	/* the leader and one more member do not hear each other; all others hear both; nobody writes */
 	TRIAL_GONE,	/* a member is cut off, and asked to lead again and again */
 	TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
@@ -21,6 +21,9 @@ enum trial_kind {
 };
 
 #define ELECTIONS_MAX 3u    /* of members that nothing disturbs */
+#define BURSTS 4u
+#define BURST_COMMANDS 16u
+#define BURST_SIZE 4096u
 #define TIMEOUTS_OF_STEP 8u /* a step lasts so many election timeouts, the longest */
 
 struct sim_trial {
@@ -80,6 +83,13 @@ static unsigned neighbour(const struct sim *sim, unsigned member)
 	return member;
 }
 
+/* As much as its leader takes before the first of it is committed. */
+static void fill_log(struct sim *sim, unsigned leader)
+{
+	for (unsigned k = 0; k < BURSTS; k++)
+		sim_client_burst(sim, leader, BURST_COMMANDS, BURST_SIZE);
+}
+
 static void all_together(struct sim *sim)
 {
 	sim->even = true;
@@ -94,6 +104,19 @@ static void all_together(struct sim *sim)
 	for (unsigned k = 0; k < sim_members(sim); k++)
 		if (((killed >> k) & 1) != 0)
 			sim_member_start(sim, k);
+}
+
+/* All of the disk; or all but the log, so that the log grows and no snapshot lets go of it. */
+static void hang(struct sim *sim, unsigned leader)
+{
+	struct sim_disk_faults *faults = &sim->members[leader].disk_faults;
+	uint64_t until_us = sim->now_us + 3600000000u;
+	if (sim->plan.trial_background == 0) {
+		faults->stall_until_us = until_us;
+		return;
+	}
+	faults->background_until_us = until_us;
+	fill_log(sim, leader);
 }
 
 static void impose(struct sim *sim)
@@ -111,7 +134,7 @@ static void impose(struct sim *sim)
 		sim_member_crash(sim, trial->leader, SIM_KILL);
 		return;
 	case TRIAL_HANGING:
-		sim->members[trial->leader].disk_faults.stall_until_us = sim->now_us + 3600000000u;
+		hang(sim, trial->leader);
 		return;
 	case TRIAL_APART:
 		sim_network_cut(sim, sim_fault_between(sim, one, other, 2), true);
@@ -147,6 +170,17 @@ static void remember(struct sim *sim)
 {
 	sim->trial->elections = sim->counts.elections;
 	sim->trial->writes = sim->answered_writes;
+}
+
+static bool is_background(const struct sim *sim)
+{
+	return sim->trial->kind == TRIAL_HANGING && sim->plan.trial_background != 0;
+}
+
+static void fill_again(struct sim *sim)
+{
+	if (is_background(sim) && sim->members[sim->trial->leader].up)
+		fill_log(sim, sim->trial->leader);
 }
 
 static void expect_writes(const struct sim *sim)
@@ -196,10 +230,13 @@ void sim_trial_step(struct sim *sim, unsigned step)
 		impose(sim);
 	} else if (step == 1) {
 		remember(sim);
+		fill_again(sim);
 	} else if (step == SIM_TRIAL_STEPS - 1) {
 		expect_writes(sim);
 		expect_peace(sim, ELECTIONS_MAX);
 	}
+	if (step == 2 && is_background(sim))
+		sim->trial->writes = sim->answered_writes; /* by now its log is as long as it may be */
 	if (trial->kind == TRIAL_GONE && step < SIM_TRIAL_STEPS - 1)
 		hand_over(sim);
 }
