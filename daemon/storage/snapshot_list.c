@@ -90,6 +90,15 @@ bool storage_snapshot_newest(const struct storage *storage, struct storage_snaps
 	return newest != NULL;
 }
 
+bool storage_snapshot_distrust(struct storage *storage, uint64_t index)
+{
+	struct storage_snapshot *snapshot = snapshots_find(storage, index);
+	if (!snapshot || snapshot->readers > 0)
+		return false;
+	snapshot->damaged = true;
+	return true;
+}
+
 bool storage_snapshot_keeps(const struct storage *storage, uint64_t *ret_index, uint64_t *ret_term)
 {
 	const struct storage_snapshot *older = good(storage, SNAPSHOTS_KEPT - 1);

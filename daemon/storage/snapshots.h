@@ -26,6 +26,9 @@ struct storage_snapshot_info {
 
 /* The newest good one. Returns false if there is none. */
 bool storage_snapshot_newest(const struct storage *storage, struct storage_snapshot_info *ret_info);
+/* It was good when its name became durable, or at the start, and is not any more: from now on it counts as little as one that was
+ * found damaged at the start. Not while anybody reads it: false. */
+bool storage_snapshot_distrust(struct storage *storage, uint64_t index);
 /* Up to where the log may be compacted: the older of the newest two. Returns false while there are not two. */
 bool storage_snapshot_keeps(const struct storage *storage, uint64_t *ret_index, uint64_t *ret_term);
 

@@ -262,6 +262,8 @@ const struct sim_snapshot *sim_snapshot_find(const struct sim_shadow *shadow, ui
 uint64_t sim_snapshot_newest(const struct sim_shadow *shadow);				       /* 0: none */
 void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index, const uint8_t *bytes,
 		      uint64_t size);
+/* Bytes of the file leave for another member: in the beginning those that were written, or none. */
+void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes, uint64_t size);
 void sim_snapshot_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index);
 void sim_segment_add(struct sim_shadow *shadow, uint64_t sequence, uint64_t base);
 void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t sequence);

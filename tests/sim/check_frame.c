@@ -260,6 +260,8 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	case WIRE_SNAPSHOT_CHUNK:
 		check_snapshot(sim, from, message.snapshot_chunk.index, message.snapshot_chunk.term,
 			       message.snapshot_chunk.total);
+		sim_snapshot_sent(sim, from, message.snapshot_chunk.index, message.snapshot_chunk.offset,
+				  message.snapshot_chunk.data, message.snapshot_chunk.size);
 		break;
 	case WIRE_NOT_A_MEMBER:
 		check_not_a_member(sim, from, to, &message);

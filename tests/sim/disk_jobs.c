@@ -63,6 +63,13 @@ static void check_aside(const struct sim_disk *disk, const struct platter_change
 			 change->old_name);
 }
 
+/* A file loses its name to another one, in one operation: nobody ever sees that there is none. */
+static bool is_replaced(const struct platter_change *changes, size_t n, size_t k)
+{
+	return changes[k].new_name[0] == '\0' && k + 1 < n && changes[k + 1].operation == changes[k].operation &&
+	       strcmp(changes[k + 1].new_name, changes[k].old_name) == 0;
+}
+
 /* The hooks of the check that nothing is promised before it is durable know files by their durable names. */
 void sim_disk_sync_names(struct sim_disk *disk)
 {
@@ -73,7 +80,7 @@ void sim_disk_sync_names(struct sim_disk *disk)
 	platter->n_changes = platter->changes_capacity = 0;
 	platter_sync_directory(platter);
 	for (size_t k = 0; k < n; k++) {
-		if (sim_disk_is_aside(changes[k].old_name))
+		if (sim_disk_is_aside(changes[k].old_name) || is_replaced(changes, n, k))
 			continue;
 		if (sim_disk_is_aside(changes[k].new_name)) {
 			check_aside(disk, &changes[k]);

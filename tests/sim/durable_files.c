@@ -124,13 +124,52 @@ static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint6
 	return (struct sim_snapshot){.index = index, .term = parser.header.term, .size = size};
 }
 
+/* A piece that goes to another member --------------------------------------------------------------------------------- */
+
+/* A snapshot that is so small is verified whole when its first piece is asked for. */
+#define VERIFIED_AT_ONCE (256u * 1024u)
+
+struct piece {
+	uint64_t index, offset;
+	const uint8_t *bytes;
+	uint64_t size;
+	bool differs;
+};
+
+static void visit_piece(void *arg, const char *name, const uint8_t *bytes, uint64_t size)
+{
+	struct piece *piece = arg;
+	uint64_t index;
+	if (sim_snapshot_parse_name(name, &index) && index == piece->index && size <= VERIFIED_AT_ONCE)
+		piece->differs = piece->offset + piece->size > size ||
+				 memcmp(bytes + piece->offset, piece->bytes, piece->size) != 0;
+}
+
+void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes, uint64_t size)
+{
+	struct disk *files = sim->members[from].disk_files;
+	struct piece piece = {.index = index, .offset = offset, .bytes = bytes, .size = size};
+	if (offset > 0 || !sim_platter_damaged(files))
+		return;
+	sim_platter_each(files, visit_piece, &piece);
+	if (piece.differs)
+		sim_fail(sim, "member %u sends of its snapshot of entry %" PRIu64 " what was never written to it", from + 1,
+			 index);
+}
+
 /* Coming and going ------------------------------------------------------------------------------------------------ */
 
 void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index, const uint8_t *bytes,
 		      uint64_t size)
 {
 	struct sim_snapshot snapshot = read_snapshot(sim, member, index, bytes, size);
-	unsigned at = shadow->n_snapshots;
+	unsigned at = 0;
+	while (at < shadow->n_snapshots && shadow->snapshots[at].index != index)
+		at++;
+	if (at < shadow->n_snapshots) {
+		shadow->snapshots[at] = snapshot; /* it takes the place of one that is damaged */
+		return;
+	}
 	if (at == SIM_SNAPSHOTS_MAX)
 		sim_fail(sim, "member %u keeps more than %u snapshots", member + 1, SIM_SNAPSHOTS_MAX);
 	for (; at > 0 && shadow->snapshots[at - 1].index > index; at--)

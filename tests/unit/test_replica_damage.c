@@ -191,10 +191,50 @@ static void damage_before_a_snapshot_is_set_aside(void **state)
 	cluster_free(cluster);
 }
 
+/* The snapshot that the only member lagging behind needs has rotted where the leader keeps it, and nobody writes any more: the leader
+ * must find out by itself, and make another one. */
+static void heal_snapshot(uint64_t offset)
+{
+	unsigned leader = 0;
+	unsigned lagging = 0;
+	char name[64];
+	struct replica_cluster *cluster = one_lags(&leader, &lagging);
+	for (unsigned k = 0; k < 2; k++) { /* with two of them the log before the older one goes */
+		assert_int_equal(replica_snapshot(cluster_node(cluster, leader)->replica), 0);
+		cluster_run_ms(cluster, 1000);
+		cluster_write(cluster, leader, 1, 10);
+	}
+	assert_true(cluster_status(cluster, leader).first_index > 80);
+	(void)snprintf(name, sizeof name, "snapshot-%016llx",
+		       (unsigned long long)cluster_status(cluster, leader).snapshot_index);
+	rot(cluster, leader, name, offset);
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_true(cluster_journal_has(cluster, leader, name));
+	assert_int_equal(cluster_status(cluster, lagging).installed, 1);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
+static void leader_heals_its_snapshot(void **state)
+{
+	(void)state;
+	heal_snapshot(NODE_STATE_SIZE / 2);
+}
+
+static void leader_heals_the_header_of_its_snapshot(void **state)
+{
+	(void)state;
+	heal_snapshot(40);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(leader_heals_its_own_log),
+		cmocka_unit_test(leader_heals_its_snapshot),
+		cmocka_unit_test(leader_heals_the_header_of_its_snapshot),
 		cmocka_unit_test(unapplied_damage_stops_the_member),
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),

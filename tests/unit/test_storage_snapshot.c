@@ -189,6 +189,32 @@ static void file_stays_while_it_is_read(void **state)
 	assert_null(memory_disk_contents(f->disk, "snapshot-0000000000000005", NULL));
 }
 
+/* Found damaged long after it became durable: it counts no more, and another one of the same entry takes its name. */
+static void distrusted_snapshot_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	struct snapshot_reader *reader = NULL;
+	struct storage_snapshot_info info;
+	const uint8_t *config = NULL;
+	uint64_t index = 0;
+	uint64_t term = 0;
+	fill_segments(f, 1);
+	assert_int_equal(write_snapshot(f, 5, 10), 0);
+	assert_int_equal(write_snapshot(f, 8, 10), 0);
+	assert_int_equal(snapshot_reader_new(f->storage, 8, &reader, &info, &config), 0);
+	assert_false(storage_snapshot_distrust(f->storage, 8)); /* somebody reads it */
+	snapshot_reader_free(reader);
+	assert_false(storage_snapshot_distrust(f->storage, 7)); /* there is none */
+	assert_int_equal(begin_snapshot(f, 8, 3), -EINVAL);
+	assert_true(storage_snapshot_distrust(f->storage, 8));
+	assert_int_equal(newest_snapshot(f->storage), 5);
+	assert_false(storage_snapshot_keeps(f->storage, &index, &term));
+	assert_int_equal(snapshot_reader_new(f->storage, 8, &reader, &info, &config), -ENOENT);
+	assert_int_equal(write_snapshot(f, 8, 10), 0);
+	assert_int_equal(newest_snapshot(f->storage), 8);
+	assert_int_equal(snapshot_compare(f->storage, 8, 10), 0);
+}
+
 static void owner_learns_how_much_there_is(void **state)
 {
 	struct fixture *f = *state;
@@ -316,6 +342,7 @@ int main(void)
 		TEST(aborted_snapshot_leaves_nothing),
 		TEST(newest_two_are_kept),
 		TEST(file_stays_while_it_is_read),
+		TEST(distrusted_snapshot_is_replaced),
 		TEST(owner_learns_how_much_there_is),
 		TEST(every_operation_may_fail),
 		TEST(snapshot_that_does_not_fit_is_given_up),
