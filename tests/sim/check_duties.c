@@ -83,7 +83,7 @@ static void hear_heartbeat(struct sim *sim, unsigned number, const struct wire_m
 	if (message->term >= sim->checks->members[number].before.hard_state.term || !is_plain_heartbeat(message) ||
 	    !sim_progress_believes(sim, number, message))
 		return;
-	raft_get_status(replica_core(sim->members[number].replica), &status);
+	raft_get_own_status(replica_core(sim->members[number].replica), &status);
 	if (may_say_its_term(sim, number, &status))
 		sim->duties->members[number].deposed |= 1u << (message->from - 1);
 }
