@@ -7,7 +7,7 @@
  * there, that it knows more; it is never lowered. Whoever meets a level above its own stops and says so, before it has
  * stored anything of it.
  *
- * What this must not know: what a level allows. Who adds a feature asks replica_level.
+ * What this must not know: what a level allows. Who adds a feature looks at replica->level.
  */
 #include "replica_internal.h"
 
@@ -17,11 +17,6 @@
 
 #define REPORT_US 1000000u    /* while there is something to raise, the leader is told what this member knows */
 #define COMPLAIN_US 10000000u /* about a member that is too old */
-
-unsigned replica_level(const struct replica *replica)
-{
-	return replica->level;
-}
 
 /* Telling --------------------------------------------------------------------------------------------- */
 

@@ -249,8 +249,6 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 int replica_tend_membership(struct replica *replica) __attribute__((warn_unused_result));
 
 /* level.c */
-/* The feature level that this member may use: in entries, snapshots, and frames to members. */
-unsigned replica_level(const struct replica *replica);
 void replica_adopt_level(struct replica *replica, unsigned level);
 /* False: it asks for more than this program knows, and must not be looked at; replica->failed may say that this ends here. */
 bool replica_may_take(struct replica *replica, const struct wire_message *wire);

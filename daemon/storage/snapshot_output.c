@@ -430,11 +430,6 @@ int storage_receive_write(struct storage *storage, uint64_t offset, const uint8_
 	return storage->error;
 }
 
-void storage_receive_abort(struct storage *storage)
-{
-	abort_output(storage, &storage->outputs[SNAPSHOT_RECEIVED]);
-}
-
 void storage_received(const struct storage *storage, struct storage_snapshot_progress *ret_progress)
 {
 	progress(&storage->outputs[SNAPSHOT_RECEIVED], ret_progress);

@@ -64,7 +64,8 @@ static void damaged_bytes_are_never_installed(void **state)
 		int r = feed_snapshot(f, file, size, 61);
 		if (r == 0) { /* a length that grew: the sender's file ends before the block does */
 			assert_int_equal(received(f->storage).phase, STORAGE_SNAPSHOT_WRITING);
-			storage_receive_abort(f->storage);
+			r = storage_receive_begin(f->storage, 101, 4, &offset); /* it is dropped for another one */
+			assert_true(r == 0 || r == STORAGE_E_BUSY);
 		} else {
 			assert_int_equal(r, STORAGE_E_CORRUPT);
 			assert_int_equal(received(f->storage).result, STORAGE_E_CORRUPT);
@@ -203,8 +204,6 @@ static void another_snapshot_drops_what_was_received(void **state)
 		assert_int_equal(storage_receive_begin(f->storage, 101, 4, &offset), 0);
 		assert_int_equal(offset, 0);
 		assert_null(memory_disk_contents(f->disk, "snapshot-0000000000000064.part", NULL));
-		if (!restart)
-			storage_receive_abort(f->storage);
 		log_fixture_drain(f->storage, f->disk, 1);
 	}
 	assert_int_equal(feed_snapshot(f, file, size, 50), 0);
