@@ -232,16 +232,19 @@ struct storage_options sim_storage_options(const struct sim *sim, unsigned membe
 struct replica_options sim_member_options(const struct sim *sim, unsigned member)
 {
 	struct replica_options options = {.cluster = SIM_CLUSTER};
-	/* Operators keep the file up to date: later it names the spares, too. */
-	unsigned n_named = sim->founded ? sim_members(sim) : (unsigned)sim->plan.members;
-	for (unsigned k = 0; k < n_named; k++)
-		add_founder(&options.founders, k);
+	/* Most operators keep the file up to date: later it names the spares, too. Others add the member itself, no more. */
+	bool all = sim->founded && sim->plan.old_files == 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (all || k < sim->plan.members || (k == member && sim->founded))
+			add_founder(&options.founders, k);
 	options.snapshot_log_bytes = sim->plan.snapshot_log_bytes;
 	options.snapshot_log_percent = 100;
 	options.apply_entries_max = (uint32_t)sim->plan.apply_entries;
 	options.checkpoint_entries = sim->plan.checkpoint_entries;
 	options.heal = sim->plan.heal != 0;
 	options.level_max = sim_level_of_program(sim, member);
+	if (options.level_max == RAFT_LEVEL_MAX)
+		options.level_max = 0; /* as raftd leaves it */
 	options.raft = sim_raft_options(sim, member);
 	options.storage = sim_storage_options(sim, member);
 	return options;

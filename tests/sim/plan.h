@@ -66,7 +66,8 @@
 	X(lease_drift_ppm, 0, 10000, 250000, 350000)                                                                   \
 	X(lease_mixed, 0, 1, 1, 300000)                                                                                \
 	X(clocks_beyond, 0, 1, 1, 0)                                                                                   \
-	X(trial_background, 0, 1, 1, 500000)
+	X(trial_background, 0, 1, 1, 500000)                                                                  \
+	X(old_files, 0, 1, 1, 300000)
 
 /*
  * X(kind, every_low_us, every_high_us, chance): with `chance` per million a run has this kind of fault at all, on average once
