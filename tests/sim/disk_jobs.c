@@ -26,6 +26,12 @@ static bool has_snapshot(const struct platter *platter)
 	return false;
 }
 
+/* It was drawn for the directory that is there no more, and hits the next one. */
+static bool damage_is_to_come(const struct sim_disk_faults *faults)
+{
+	return faults->misdirect || faults->lose_segment_end || faults->rot_offered;
+}
+
 /* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. Snapshots without a
  * log are damage, too: the member may die before it sets them aside. */
 static void note_aside(struct sim_disk *disk)
@@ -42,7 +48,7 @@ static void note_aside(struct sim_disk *disk)
 	disk->sim->counts.given_up++;
 	disk->tail_name[0] = '\0';
 	disk->set_aside = false;
-	member->expendable = member->disk_faults.misdirect; /* what is still to come hits the next directory */
+	member->expendable = damage_is_to_come(&member->disk_faults);
 	member->incarnation = 0;
 	member->view = (struct sim_view){0};
 }
