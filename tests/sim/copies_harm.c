@@ -102,17 +102,32 @@ static void find_newest(const struct copy_file *last, uint64_t *ret_from, uint64
 	}
 }
 
-/* The log begins behind this, if that segment is the first: then a snapshot must reach so far. */
-static bool begins_too_late(const struct experiment *experiment, const struct copy_file *first)
+/* Does the segment cut the log behind this index or in front of it, when it is made or with one of its records? */
+static bool cuts_to(const struct copy_file *file, uint64_t index)
 {
 	struct format_segment segment;
+	struct format_record record;
+	uint64_t offset = 0;
+	decode_segment(file, &segment);
+	bool cuts = segment.base_index <= index;
+	while (!cuts && next_record(file, &offset, &record))
+		cuts = record.prev_index <= index;
+	return cuts;
+}
+
+/* Without the oldest segment the log begins behind the base of the next one, unless it is cut in front of that later: a snapshot
+ * must reach so far. */
+static bool begins_too_late(const struct experiment *experiment, const struct found *found)
+{
 	struct found snapshots;
 	uint64_t newest = 0;
 	find_snapshots(&experiment->copy, &snapshots);
 	if (snapshots.n > 0)
 		(void)sim_snapshot_parse_name(snapshots.files[snapshots.n - 1]->name, &newest);
-	decode_segment(first, &segment);
-	return segment.base_index > newest;
+	for (unsigned k = 1; k < found->n; k++)
+		if (cuts_to(found->files[k], newest))
+			return false;
+	return true;
 }
 
 /* Files ------------------------------------------------------------------------------------------------ */
@@ -125,7 +140,7 @@ static bool lose_segment(struct experiment *experiment)
 		return false;
 	uint64_t k = below(experiment, found.n - 1);
 	experiment->what = k > 0 ? "without a segment" : "without its oldest segment";
-	if (k > 0 || begins_too_late(experiment, found.files[1]))
+	if (k > 0 || begins_too_late(experiment, &found))
 		experiment->expected = STORAGE_E_CORRUPT;
 	experiment->is_damaged = experiment->expected != ANYTHING;
 	copy_remove(&experiment->copy, found.files[k]->name);
