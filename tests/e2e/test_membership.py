@@ -169,6 +169,39 @@ def test_members_wiped_one_after_another(env):
         verify(cluster, pairs)
 
 
+def test_a_disk_that_was_not_mounted_comes_back(env):
+    """A member that voted from an empty directory for a while votes again from its first one, with all data."""
+    with Cluster(env, n_members=3) as cluster:
+        before = cluster.wait_voters([1, 2, 3])
+        pairs = fill(cluster, 1000)
+        victim = cluster.followers(cluster.wait_leader())[0]
+        for pause in (0, 1):  # the leader has heard the other directory a moment ago, or not any more
+            cluster.members[victim].kill()
+            os.rename(cluster.data(victim), cluster.data(victim) + ".unmounted")
+            os.makedirs(cluster.data(victim))
+            cluster.members[victim].start()
+            wait_for(
+                lambda: (cluster.voters() or {}).get(victim, before[victim]) != before[victim],
+                30,
+                "the member to vote from an empty directory",
+                interval=0.05,
+            )
+            cluster.members[victim].kill()
+            shutil.rmtree(cluster.data(victim))
+            os.rename(cluster.data(victim) + ".unmounted", cluster.data(victim))
+            time.sleep(pause)
+            cluster.members[victim].start()
+            wait_for(
+                lambda: (cluster.voters() or {}).get(victim) == before[victim],
+                30,
+                "the member to vote from its first directory",
+                interval=0.05,
+            )
+            pairs.update(fill(cluster, 100, prefix=b"after-%d" % pause))
+        cluster.wait_agreement()
+        verify(cluster, pairs)
+
+
 # Changes
 
 
