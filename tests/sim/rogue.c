@@ -19,13 +19,15 @@
 #define AT_ONCE 16u
 #define ENDINGS 24u /* of keys that differ in nothing else */
 #define NONCE 0x726f677565u
-#define HOARD_MAX 3300u /* enough for a tree of three levels */
+#define HOARD_KEYS 3400u /* more than a tree of two levels holds when they come in order */
 #define HOARD_MIN 40u
-#define HOARD_PROPOSALS 6u
+#define HOARD_MAX 8000u /* numbers: some are lost on their way */
+#define HOARD_PROPOSALS 8u
+#define HOARD_RESTS 1000u /* of one that has gone, before the next */
 #define VALUE_MAX 64u
 #define COMMAND_MAX (KV_COMMAND_HEADER_SIZE + KV_KEY_SIZE_MAX + VALUE_MAX)
 _Static_assert(AT_ONCE * COMMAND_MAX <= SIM_PROPOSAL_MAX, "they fit one proposal");
-_Static_assert(HOARD_MAX + 2 * 6 * ENDINGS <= SIM_ROGUE_KEYS_MAX, "there are no more keys than that");
+_Static_assert(HOARD_KEYS + 1000 + 2 * 6 * ENDINGS <= SIM_ROGUE_KEYS_MAX, "there are no more keys than that");
 
 struct sim_rogue {
 	struct rogue_session {
@@ -36,6 +38,7 @@ struct sim_rogue {
 	uint64_t values;
 	unsigned hoarded;
 	bool shrinks;
+	unsigned rests; /* so many times it does nothing */
 };
 
 void sim_rogue_new(struct sim *sim)
@@ -212,22 +215,39 @@ static void hoard_one(struct sim *sim, struct proposal *proposal, bool scattered
 	add(proposal, &command);
 }
 
-int sim_fault_hoard(struct sim *sim, const struct sim_fault *fault)
+/* It gets as many as a tree of three levels needs, gives them up, and rests. */
+static void hoard(struct sim *sim, unsigned leader, struct proposal *proposal)
 {
 	struct sim_rogue *rogue = sim->rogue;
-	struct proposal *proposal = calloc(1, sizeof *proposal);
+	struct kv_stats stats = {0};
+	if (sim->members[leader].up)
+		kv_store_stats(sim->members[leader].store, &stats);
+	proposal->n = 0;
+	while (proposal->n < AT_ONCE)
+		hoard_one(sim, proposal, sim->plan.seed % 2 == 0);
+	if (rogue->hoarded + AT_ONCE > HOARD_MAX || stats.keys > HOARD_KEYS) {
+		rogue->shrinks = true;
+	} else if (rogue->hoarded < HOARD_MIN && rogue->shrinks) {
+		rogue->shrinks = false;
+		rogue->rests = HOARD_RESTS;
+	}
+}
+
+int sim_fault_hoard(struct sim *sim, const struct sim_fault *fault)
+{
 	unsigned member = sim_fault_leader(sim);
+	if (sim->rogue->rests > 0) {
+		sim->rogue->rests--;
+		return 0;
+	}
+	if (member == sim_members(sim))
+		return 0;
+	struct proposal *proposal = calloc(1, sizeof *proposal);
 	raft_assert(proposal != NULL);
-	for (uint64_t n = member < sim_members(sim) ? 1 + fault->b % HOARD_PROPOSALS : 0; n > 0; n--) {
-		proposal->n = 0;
-		while (proposal->n < AT_ONCE)
-			hoard_one(sim, proposal, sim->plan.seed % 2 == 0);
-		if (rogue->hoarded + AT_ONCE > HOARD_MAX)
-			rogue->shrinks = true;
-		else if (rogue->hoarded < HOARD_MIN)
-			rogue->shrinks = false;
+	for (uint64_t n = 1 + fault->b % HOARD_PROPOSALS; n > 0; n--) {
+		hoard(sim, member, proposal);
 		sim_protocol_write(sim, member, sim_ticket_nobody(), proposal->commands, proposal->n);
 	}
 	free(proposal);
-	return member < sim_members(sim);
+	return 1;
 }
