@@ -193,12 +193,7 @@ static int taking_feed(struct replica *replica)
 		taking->finishing = true;
 		taking_end(replica);
 	}
-	if (r == STORAGE_E_FULL) {
-		taking_end(replica);
-		taking->retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
-		replica_log(replica, 4, "snapshot-no-room", "the disk has no room for the snapshot: tried again later");
-		r = 0;
-	}
+	raft_assert(r <= 0); /* one that was given up is not fed */
 	return r;
 }
 
@@ -236,14 +231,24 @@ static int compact(struct replica *replica)
 	return r;
 }
 
+static void note_given_up(struct replica *replica, const struct storage_snapshot_progress *progress)
+{
+	if (progress->result != STORAGE_E_FULL)
+		return; /* a newer one came from the leader */
+	replica->taking.retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
+	replica_log(replica, 4, "snapshot-no-room", "the disk has no room for the snapshot: tried again later");
+}
+
 static void note_finished(struct replica *replica, const struct storage_snapshot_progress *progress)
 {
 	struct storage_snapshot_info newest;
 	if (!replica->taking.finishing || progress->phase != STORAGE_SNAPSHOT_IDLE)
 		return;
 	replica->taking.finishing = false;
-	if (progress->result != 0 || !storage_snapshot_newest(replica->storage, &newest))
+	if (progress->result != 0 || !storage_snapshot_newest(replica->storage, &newest)) {
+		note_given_up(replica, progress);
 		return;
+	}
 	replica->snapshots_taken++;
 	replica->taking.retry_us = replica->now_us; /* the next one is due when there is enough new log, not before */
 	replica_log_about(replica, (struct replica_about){.index = newest.index}, 6, "snapshot-durable",
@@ -258,8 +263,10 @@ int replica_tend_taking(struct replica *replica)
 	if (replica->machine->snapshot_take == NULL)
 		return 0;
 	storage_snapshot_written(replica->storage, &progress);
-	if (replica->taking.snapshot != NULL && progress.phase != STORAGE_SNAPSHOT_WRITING)
+	if (replica->taking.snapshot != NULL && progress.phase != STORAGE_SNAPSHOT_WRITING) {
 		taking_end(replica); /* the storage gave it up */
+		note_given_up(replica, &progress);
+	}
 	note_finished(replica, &progress);
 	if (replica->taking.snapshot != NULL)
 		r = taking_feed(replica);
