@@ -173,6 +173,11 @@ static void conclude(struct experiment *experiment)
 static void conclude_failing(struct experiment *experiment)
 {
 	struct opened opened, again;
+	struct storage_check check = {.report = report};
+	int checked = storage_check(&experiment->copy.base, &check);
+	if (checked == 0 && experiment->copy.fails_at != 0 && experiment->copy.operations >= experiment->copy.fails_at)
+		sim_fail(experiment->sim, "a check of a copy that cannot be read finds nothing");
+	experiment->copy.operations = 0;
 	open_copy(experiment->sim, &experiment->copy, &experiment->options, &opened);
 	if (opened.result > 0 && opened.result != STORAGE_E_FULL)
 		fail(experiment, "an error passes for damage", &opened);
