@@ -28,7 +28,7 @@ REASONS = [
     ("raftctl reads a stopped member's log", "daemon/storage", "", "read_only|EROFS"),
     ("only a real disk has a descriptor", "daemon/storage", "storage_fd", ""),
     ("files of a newer version", "daemon/storage", "", "NEWER|newer version|E_VERSION"),
-    ("a directory of another cluster or member: tests/unit", "daemon/", "check_owner|result_from_storage", ""),
+    ("a directory of another cluster or member: tests/unit", "daemon/", "check_owner|replica_result_from_storage", ""),
     ("a record that verifies and says nonsense: tests/unit", "daemon/storage/format.c", "", "return (0|false|FORMAT_BAD)"),
 ]
 # raft and kv, line by line.
@@ -73,6 +73,68 @@ REASONS += [
     ("loading a state takes no simulated time: nobody can look meanwhile", "kv/admin.c", "kv_check_text", "RECOVERED|state: "),
     ("a founding entry is committed when it comes", "daemon/raft/membership.c", "raft_adopt_config", "become_stranger"),
     ("all members of a run have the same timeouts: tests/unit", "daemon/raft/lease.c", "raft_lease_on_reply", "promise_us ="),
+]
+
+# storage and replicator, line by line.
+TOO_MUCH_HERE = "more than any run has"
+NOT_ASKED_OF_LOG = "what the replicator never asks of the log"
+SELDOM = "possible, and rarer than these runs"
+READ_FAILS = "a read that fails in just that place"
+LOCKED = "a file that changes while it is read: the directory is locked"
+NONSENSE = "bytes that verify and say nonsense"
+ALL_ALIKE = "all members of a run have the same, and keep it"
+NEVER_BROKEN = "the caller has made sure that it does not come to that"
+REASONS += [
+    (NO_MEMORY, "daemon/storage/", "chunk_new|reserve_buffers|begin|storage_snapshot_begin|storage_receive_begin", r"return (NULL|r)|release\("),
+    (NO_MEMORY, "daemon/storage/storage.c", "append_reset|storage_append", r"return r;"),
+    (NO_MEMORY, "daemon/storage/flush.c", "submit_record", r"return r;"),
+    (NO_MEMORY, "daemon/storage/recovery.c", "visit_file", "return"),
+    (NO_MEMORY, "daemon/storage/recovery_heal.c", "recovery_note_config", "an older one remains"),
+    (NO_MEMORY, "daemon/storage/segments.c", "segments_retire", "until the next compaction"),
+    (NO_MEMORY, "daemon/storage/check.c", "walk_records|walk_segment|check_snapshot", "return (r|verdict.result);"),
+    (NO_MEMORY, "daemon/replicator/", "pending_push|replica_propose_step|replica_read", "return r;"),
+    (NO_MEMORY, "daemon/replicator/damage.c", "replica_on_unreadable", "log-unreadable|storage_result_name"),
+    (TOO_MUCH_HERE, "daemon/storage/flush.c", "flush_release_buffers", ""),  # records of more than 256 KiB
+    (TOO_MUCH_HERE, "daemon/storage/log_cache.c", "log_cache_shrink", "reserve"),  # chunks of 256 KiB
+    (TOO_MUCH_HERE, "daemon/storage/storage.c", "relax", "markers"),  # 1024 writes under way
+    (TOO_MUCH_HERE, "daemon/storage/recovery_heal.c", "set_aside", "ENAMETOOLONG"),  # a name of 60 characters
+    (TOO_MUCH_HERE, "daemon/storage/recovery_repair.c", "adopt_spare", "return false"),  # spare files, or numbers of them
+    (TOO_MUCH_HERE, "daemon/replicator/replica.c", "replica_receive", r"work_left = true|return 0"),  # 256 frames in one turn
+    ("the simulated disk finishes writes between turns", "daemon/replicator/replica.c", "replica_process", "work_left = true"),
+    (NOT_ASKED_OF_LOG, "daemon/storage/storage.c", "storage_open|check_write|append_reset|storage_read|storage_compact", r"EINVAL|impossible options|E_COMPACTED|return 0;|append.cut = write->truncate_from"),
+    (NOT_ASKED_OF_LOG, "daemon/storage/storage.c", "append_reset|storage_append", "E_FULL"),  # it asks for room first
+    (NOT_ASKED_OF_LOG, "daemon/storage/snapshot_output.c", "check_begin|check_filling|storage_snapshot_begin|storage_receive_write", "EINVAL|E_BUSY"),
+    ("raftctl reads a stopped member's log", "daemon/storage/storage.c", "storage_process", "return 0;"),
+    ("what no member sends", "daemon/storage/snapshot_output.c", "look_at_part|storage_receive_write", "SNAPSHOT_BAD"),
+    (LOCKED, "daemon/storage/", "", "became shorter while it was read|another file since it was verified"),
+    (READ_FAILS, "daemon/storage/", "is_covered|may_give_up|recovery_rewrite_tail|recovery_adopt_files|next_record|reader_read|snapshot_reader_raw", r"return (r|e|\(int\)got);"),
+    (READ_FAILS, "daemon/storage/", "snapshots_removed|segments_roll|tend_retired|segments_tend", r"error = error|free\(header\)|return( r| false)?;"),
+    (READ_FAILS, "daemon/replicator/snapshot_install.c", "restoring_feed|replica_load_snapshot|restoring_begin|install", "snapshot-unreadable|restoring->index|snapshot_reader_free|result_from_storage|at the next offer"),
+    (READ_FAILS, "daemon/replicator/snapshot_send.c", "sending_open|replica_on_snapshot_request", "return|snapshot-unreadable|sending->index"),
+    (NONSENSE, "daemon/storage/snapshot.c", "parse_header|parse_block|snapshot_parse", "SNAPSHOT_BAD"),
+    (NONSENSE, "daemon/replicator/snapshot_meta.c", "snapshot_meta_decode", "return false"),
+    (NONSENSE, "daemon/replicator/snapshot_install.c", "read_meta", "EBADMSG|E_VERSION"),
+    (NONSENSE, "daemon/replicator/start.c", "may_give_up|replica_recover_config|replica_recover_run", "return (false|STORAGE_E_VERSION|r);"),
+    ("damage that could cost the cluster its data is not drawn", "daemon/replicator/start.c", "may_give_up", "return false"),
+    ("a state machine that has no snapshots", "daemon/replicator/", "replica_snapshot|replica_load_snapshot|replica_tend_taking", "EOPNOTSUPP|cannot load any|snprintf|return 0;"),
+    ("the simulator's transport takes every endpoint", "daemon/replicator/membership.c", "replica_on_endpoint|connect_members", "unreachable|cannot connect|endpoint"),
+    ("no frame holds an endpoint that is too long", "daemon/replicator/membership.c", "set_endpoints|change_config", "return (false|-EINVAL)"),
+    (ALL_ALIKE, "daemon/replicator/divergence.c", "on_question", "another distance"),
+    (NEVER_BROKEN, "daemon/replicator/membership.c", "result_from_change", "E_NOT_LEADER|E_STALE|return r;"),  # replica_change looks first
+    (NEVER_BROKEN, "daemon/replicator/requests.c", "replica_propose_step|replica_propose", "EINVAL"),  # of its size
+    (NEVER_BROKEN, "daemon/replicator/message.c", "replica_message_from_wire", "default|return false"),
+    (NEVER_BROKEN, "daemon/replicator/replica.c", "replica_take_message|replica_take_frame|replica_take_event", "return 0;"),
+    (NEVER_BROKEN, "daemon/replicator/update.c", "trace_progress|replica_find_read", r"TRACE_TERM|raft_assert\(false\)|return NULL"),
+    (SELDOM, "daemon/replicator/update.c", "replica_step", "failed = r|return r;"),  # the disk fails between two writes
+    (SELDOM, "daemon/replicator/replica.c", "replica_note_durable|replica_release_reads|replica_take_frame", "once there is room|read.failed = true|return replica->failed"),
+    (SELDOM, "daemon/replicator/room.c", "replica_tick", "tick_held_us|return 0;"),  # a full disk when an election is due
+    (SELDOM, "daemon/replicator/membership.c", "found|replica_bootstrap", r"DISK_FULL|return found"),  # told before it is founded
+    (SELDOM, "daemon/replicator/requests.c", "replica_propose_step", "DISK_FULL"),
+    (SELDOM, "daemon/replicator/snapshot_install.c", "ask_ahead|is_here|replica_on_snapshot_offer", "requested = wanted|newest.term|return install"),
+    (SELDOM, "daemon/replicator/snapshot_install.c", "install|replica_on_snapshot_chunk", "replica_fail_level|return replica->failed"),  # an older program meets a newer snapshot
+    (SELDOM, "daemon/storage/flush.c", "plan", "return 0;"),  # no spare file, and the record just fits
+    (SELDOM, "daemon/storage/recovery_repair.c", "adopt_part", "return 0;"),  # a part that does not begin like one
+    (SELDOM, "daemon/storage/check.c", "check_snapshot", "belongs to another cluster"),
 ]
 
 
