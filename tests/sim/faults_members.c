@@ -25,6 +25,8 @@ int sim_fault_member_add(struct sim *sim, const struct sim_fault *fault)
 	unsigned member = sim_fault_any_of(sim, ~founders & ~(uint64_t)sim->ever, fault->a);
 	if (!sim->founded || member == sim_members(sim) || sim->members[member].expendable)
 		return 0; /* damage that nobody minded while it did not belong to the cluster would count from now on */
+	if (sim->members[member].removed)
+		return 0; /* what made it a member was undone, and it was told so and stopped: nobody starts it again */
 	if (sim->members[member].absent && fault->b % 2 == 0)
 		sim_member_start(sim, member);
 	else if (sim->members[member].absent)
