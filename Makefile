@@ -167,7 +167,7 @@ DIR   ?= $(BUILD)/run
 help:
 	@echo 'make                        build everything, optimised, assertions on'
 	@echo 'make run [NODES=5 DIR=…]    install what is missing, build, start a local cluster with a bridge for nc'
-	@echo 'make check                  install what is missing, build, run all tests'
+	@echo 'make check [SIM_MINUTES=0.5]  install what is missing, build, run all tests; so long new seeds for the simulator'
 	@echo 'make unit | sim | e2e       one kind of test'
 	@echo 'make mutants [MUTANT=…]     deliberate bugs, which the simulator must find; make coverage: what it reaches'
 	@echo 'make bench [PEER=etcd]      measure; JSON goes to $(BUILD)/bench.json'
@@ -199,10 +199,10 @@ unit: $(TESTS) $(PROGRAMS)
 unit-sanitized:
 	+$(MAKE) SAN=address,undefined unit
 
-# Plans that once failed, seeds that are always the same, and with SIM_MINUTES=5 so long new ones: a failure prints the command
-# that replays it.
+# Plans that once failed, seeds that are always the same, and new ones, other ones each time: a failure prints the command that
+# repeats it and leaves the smallest plan that still fails, a replay file, in $(BUILD). SIM_MINUTES=0: no new ones.
 SIM_SEEDS   ?= 1-200
-SIM_MINUTES ?= 0
+SIM_MINUTES ?= 0.5
 SIM_JOBS    ?= 2
 sim: $(OUT)/raft-sim
 	@for replay in tests/sim/replays/*.replay; do \
