@@ -270,8 +270,8 @@ bool sim_platter_rot_newest(struct disk *base, struct sim_random *random)
 	struct sim_newest newest;
 	char name[PLATTER_NAME_MAX];
 	uint8_t was[SIM_SECTOR], is[SIM_SECTOR];
-	if (!sim_durable_newest(disk->sim, disk->member, &newest))
-		return false;
+	if (disk->damaged || !sim_durable_newest(disk->sim, disk->member, &newest))
+		return false; /* with other damage in front of it more than this record might look torn */
 	(void)snprintf(name, sizeof name, "segment-%016llx", (unsigned long long)newest.sequence);
 	struct platter_file *file = platter_find(&disk->platter, name);
 	if (file == NULL || file->n_stale > 0)
