@@ -156,6 +156,8 @@ static void conclude(struct experiment *experiment)
 		fail(experiment, "it is refused for something else", &opened);
 	if (judged && opened.result == 0 && !is_same(&opened, experiment->whole))
 		fail(experiment, "it opens, and has forgotten something", &opened);
+	if (judged && opened.result == 0 && opened.state.snapshot_index > experiment->whole->state.snapshot_index)
+		fail(experiment, "it starts from a snapshot that there never was", &opened);
 	if (judged && opened.result == STORAGE_E_CORRUPT && checked == 0)
 		fail(experiment, "the check has found nothing", &opened);
 	if (opened.result > 0 && opened.result != STORAGE_E_FULL && !copy_equals(&before, &experiment->copy))
