@@ -293,6 +293,7 @@ bool sim_platter_rot_newest(struct disk *base, struct sim_random *random)
 		newest = (struct sim_newest){.size = FORMAT_HEADER_SIZE};
 	disk->tail_offset = newest.offset;
 	disk->tail_size = newest.size;
+	sim_disk_heal_newest_record(disk); /* only the one behind it proved that it is damaged, or went astray */
 	disk->sim->counts.forgotten_records++;
 	return true;
 }
