@@ -58,6 +58,7 @@ struct replica_taking {
 	bool read_all;
 	bool finishing; /* the storage has all of it */
 	uint64_t retry_us;
+	bool no_room; /* the last one found none, and that was said */
 	bool wanted; /* whatever the size of the log */
 	enum replica_log_size {
 		REPLICA_LOG_FITS,

@@ -236,7 +236,10 @@ static void note_given_up(struct replica *replica, const struct storage_snapshot
 	if (progress->result != STORAGE_E_FULL)
 		return; /* a newer one came from the leader */
 	replica->taking.retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
-	replica_log(replica, 4, "snapshot-no-room", "the disk has no room for the snapshot: tried again later");
+	if (!replica->taking.no_room)
+		replica_log(replica, 4, "snapshot-no-room",
+			    "the disk has no room for the snapshot: tried again every second, until there is");
+	replica->taking.no_room = true;
 }
 
 static void note_finished(struct replica *replica, const struct storage_snapshot_progress *progress)
@@ -250,6 +253,7 @@ static void note_finished(struct replica *replica, const struct storage_snapshot
 		return;
 	}
 	replica->snapshots_taken++;
+	replica->taking.no_room = false;
 	replica->taking.retry_us = replica->now_us; /* the next one is due when there is enough new log, not before */
 	replica_log_about(replica, (struct replica_about){.index = newest.index}, 6, "snapshot-durable",
 			  "the snapshot of entry %llu is on the disk, %llu bytes", (unsigned long long)newest.index,

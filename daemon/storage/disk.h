@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 
 #define DISK_NAME_MAX 63u
-#define DISK_TEMPORARY_SUFFIX ".tmp" /* of files that PREPARE has not finished; left behind by a crash, to be removed */
+#define DISK_TEMPORARY_SUFFIX ".tmp" /* of files that are not finished, or removed; left behind by a crash, to be removed */
 #define DISK_JOBS_MAX 16u	     /* submitted and not yet taken back, both lanes together */
 
 enum disk_lane {
@@ -36,7 +36,8 @@ enum disk_job_type {
 			   * Under a temporary name first: name exists only when it is complete.  -ENOSPC: cleaned up */
 	DISK_JOB_RENAME,  /* rename name to new_name (replacing it), directory synced (either lane); onto itself: only
 			   * the directory is synced */
-	DISK_JOB_REMOVE,  /* unlink name if it is there, directory synced (either lane) */
+	DISK_JOB_REMOVE,  /* unlink name if it is there, directory synced (either lane); the room of a large file comes back
+			   * a little later */
 	DISK_JOB_STREAM,  /* cut name at offset and add all of buf there; offset 0 creates it.  Not synced, but what
 			   * is not on the disk yet stays bounded, so that the log's syncs do not wait for it
 			   * (BACKGROUND lane).  -ENOSPC: the file stays, with part of buf or none,

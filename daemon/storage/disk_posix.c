@@ -1,5 +1,5 @@
 /*
- * The disk interface over POSIX files: one thread per lane, completions through an eventfd.
+ * The disk interface over POSIX files: one thread per lane, completions through an eventfd, and one that removes large files.
  *
  * The threads share with the owner only the two queues below, under one mutex; files and descriptors belong to
  * whoever opened them.  What this must not know: what the bytes mean.
@@ -111,8 +111,7 @@ static void *lane_main(void *arg)
 	return NULL;
 }
 
-/* Signals are the loop's business. */
-static int start_lane(struct lane *lane, const char *name)
+int disk_posix_start_thread(pthread_t *thread, void *(*main)(void *), void *arg, const char *name)
 {
 	pthread_attr_t attr;
 	sigset_t all;
@@ -123,14 +122,20 @@ static int start_lane(struct lane *lane, const char *name)
 	(void)pthread_attr_setstacksize(&attr, LANE_STACK); /* the default does, too */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&lane->thread, &attr, lane_main, lane);
+	r = pthread_create(thread, &attr, main, arg);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	(void)pthread_attr_destroy(&attr);
 	if (r != 0)
 		return -r;
-	(void)pthread_setname_np(lane->thread, name); /* for top -H only */
-	lane->started = true;
+	(void)pthread_setname_np(*thread, name); /* for top -H only */
 	return 0;
+}
+
+static int start_lane(struct lane *lane, const char *name)
+{
+	int r = disk_posix_start_thread(&lane->thread, lane_main, lane, name);
+	lane->started = r == 0;
+	return r;
 }
 
 static int posix_submit(struct disk *base, const struct disk_job *job)
@@ -331,6 +336,7 @@ static void posix_close(struct disk *base)
 		raft_assert(!lane->started || lane->done == lane->submitted);
 		(void)pthread_cond_destroy(&lane->wake);
 	}
+	disk_posix_end_graves(disk);
 	(void)pthread_mutex_destroy(&disk->mutex);
 	close_read_files(disk);
 	disk_posix_close_fd(&disk->event);
@@ -375,6 +381,8 @@ static int open_directory(const char *directory, bool read_only, struct posix_di
 		r = pthread_cond_init(&disk->lanes[i].wake, NULL);
 		raft_assert(r == 0);
 	}
+	r = pthread_cond_init(&disk->graves.wake, NULL);
+	raft_assert(r == 0);
 	disk->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (disk->directory < 0) {
 		r = -errno;
@@ -396,6 +404,8 @@ static int start(struct posix_disk *disk)
 	int r = start_lane(&disk->lanes[DISK_LANE_LOG], "disk-log");
 	if (r == 0)
 		r = start_lane(&disk->lanes[DISK_LANE_BACKGROUND], "disk-spare");
+	if (r == 0)
+		r = disk_posix_start_graves(disk);
 	return r;
 }
 

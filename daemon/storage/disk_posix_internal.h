@@ -1,6 +1,6 @@
 /*
- * What the two files of the POSIX disk share: disk_posix.c (threads, the interface) and disk_posix_jobs.c (what a job
- * does).
+ * What the files of the POSIX disk share: disk_posix.c (threads, the interface), disk_posix_jobs.c (what a job
+ * does) and disk_posix_graves.c (what becomes of removed files).
  *
  * The threads share with the owner only the lanes' queues and a few fields, under one mutex; files and descriptors
  * belong to whoever opened them.  What this must not know: what the bytes mean.
@@ -56,6 +56,15 @@ struct posix_disk {
 	uint64_t generation; /* changes with every name: descriptors found by name before are stale */
 	struct lane lanes[DISK_LANES];
 
+	/* Large files that were removed, by number: from the first that is still there to `dug`. */
+	struct {
+		pthread_t thread;
+		bool started;
+		pthread_cond_t wake;
+		bool ending; /* all of them go at once, and then the thread does */
+		uint64_t dug;
+	} graves;
+
 	/* The owner's own. */
 	struct read_file read_files[READ_FILES];
 	uint64_t read_generation;
@@ -68,6 +77,13 @@ void disk_posix_lock(struct posix_disk *disk);
 void disk_posix_unlock(struct posix_disk *disk);
 void disk_posix_close_fd(int *fd);
 uint64_t disk_posix_generation(struct posix_disk *disk);
+/* Without signals, which are the loop's business. Returns 0 or negative errno. */
+int disk_posix_start_thread(pthread_t *thread, void *(*main)(void *), void *arg, const char *name);
+
+/* From now on there is nothing of this name, if there was; the caller syncs the directory. Returns 0 or negative errno. */
+int disk_posix_remove(struct posix_disk *disk, const char *name) __attribute__((warn_unused_result));
+int disk_posix_start_graves(struct posix_disk *disk) __attribute__((warn_unused_result));
+void disk_posix_end_graves(struct posix_disk *disk); /* after the lanes have ended */
 
 /* Does what the job says, without the mutex held. Returns 0 or negative errno. */
 int disk_posix_execute(struct posix_disk *disk, struct lane *lane, const struct disk_job *job)

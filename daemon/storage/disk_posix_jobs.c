@@ -194,9 +194,9 @@ int disk_posix_execute(struct posix_disk *disk, struct lane *lane, const struct 
 		r = renameat(disk->directory, job->name, disk->directory, job->new_name);
 		break;
 	case DISK_JOB_REMOVE:
-		r = unlinkat(disk->directory, job->name, 0);
-		if (r < 0 && errno == ENOENT)
-			r = 0;
+		r = disk_posix_remove(disk, job->name);
+		if (r < 0)
+			return r;
 		if (strcmp(lane->fd_name, job->name) == 0)
 			disk_posix_close_fd(&lane->fd); /* gives its room back */
 		break;

@@ -17,6 +17,7 @@ FOLDERS = ["daemon/raft", "daemon/storage", "daemon/replicator", "kv"]
 EXCLUDED = {
     "daemon/storage/disk_posix.c": "drives a real disk; the simulator brings its own (tests/unit covers it)",
     "daemon/storage/disk_posix_jobs.c": "the same: what its threads do (tests/unit)",
+    "daemon/storage/disk_posix_graves.c": "the same: how large files go (tests/unit)",
     "daemon/replicator/replicator.c": "opens real sockets and files around a replica (tests/e2e)",
 }
 # Why the simulator does not reach a line: (reason, file or folder, functions, what the line looks like).

@@ -294,6 +294,64 @@ static void removed_file_gives_its_room_back(void **state)
 	assert_int_equal(deleted_files_held(), before);
 }
 
+static unsigned removed_files(const struct fixture *f)
+{
+	unsigned n = 0;
+	DIR *stream = opendir(f->directory);
+	assert_non_null(stream);
+	for (const struct dirent *item = readdir(stream); item; item = readdir(stream))
+		n += strncmp(item->d_name, "removed-", 8) == 0;
+	(void)closedir(stream);
+	return n;
+}
+
+static void remove_large(struct fixture *f, const char *name, enum disk_lane lane)
+{
+	prepare(f, name, (uint64_t)40 << 20);
+	struct disk_job job = make_job(DISK_JOB_REMOVE, lane, name);
+	assert_int_equal(f->disk->ops->submit(f->disk, &job), 0);
+	assert_int_equal(wait_for_one(f).error, 0);
+	assert_false(exists(f, name));
+}
+
+/* It has no name any more at once, whatever becomes of its bytes, and the same name can be given again. */
+static void large_file_is_removed_bit_by_bit(void **state)
+{
+	struct fixture *f = *state;
+	remove_large(f, "large", DISK_LANE_BACKGROUND);
+	remove_large(f, "large", DISK_LANE_LOG);
+	assert_true(removed_files(f) > 0);
+	for (int left_ms = DEADLINE_MS; removed_files(f) > 0 && left_ms > 0; left_ms--)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(removed_files(f), 0);
+	uint8_t byte = 7;
+	assert_int_equal(stream(f, "s", 0, &byte, 1), 0); /* the disk is well */
+}
+
+static void closing_does_not_wait_for_large_files(void **state)
+{
+	struct fixture *f = *state;
+	remove_large(f, "one", DISK_LANE_BACKGROUND);
+	remove_large(f, "two", DISK_LANE_BACKGROUND);
+	f->disk->ops->close(f->disk);
+	f->disk = NULL;
+	assert_int_equal(removed_files(f), 0);
+}
+
+/* What a crash left of one has the name that the next one is to get. */
+static void old_grave_is_in_nobodys_way(void **state)
+{
+	struct fixture *f = *state;
+	prepare(f, "removed-1.tmp", (uint64_t)40 << 20);
+	remove_large(f, "large", DISK_LANE_BACKGROUND);
+	prepare(f, "removed-7.tmp", (uint64_t)40 << 20);
+	struct disk_job job = make_job(DISK_JOB_REMOVE, DISK_LANE_BACKGROUND, "removed-7.tmp");
+	assert_int_equal(f->disk->ops->run(f->disk, &job), 0);
+	f->disk->ops->close(f->disk);
+	f->disk = NULL;
+	assert_int_equal(removed_files(f), 0);
+}
+
 static void failure_is_final_for_both_lanes(void **state)
 {
 	struct fixture *f = *state;
@@ -515,6 +573,9 @@ int main(void)
 		TEST(streamed_file_grows_and_is_cut),
 		TEST(piece_without_the_one_before_finds_no_room),
 		TEST(removed_file_gives_its_room_back),
+		TEST(large_file_is_removed_bit_by_bit),
+		TEST(closing_does_not_wait_for_large_files),
+		TEST(old_grave_is_in_nobodys_way),
 		TEST(failure_is_final_for_both_lanes),
 		TEST(jobs_are_bounded),
 		TEST(hung_job_shows_its_age),
