@@ -89,7 +89,9 @@ void sim_leases_started(struct sim *sim, unsigned number)
 	struct lender *lender = &sim->leases->lenders[number];
 	bool forgets = sim_level_of_program(sim, number) < RAFT_LEVEL_LEASES;
 	if (forgets || lender->incarnation != sim->members[number].incarnation)
-		*lender = (struct lender){.incarnation = sim->members[number].incarnation};
+		*lender = (struct lender){.incarnation = sim->members[number].incarnation,
+					  .campaign_term = lender->campaign_term, /* requests may still be on their way */
+					  .campaign_transfer = lender->campaign_transfer};
 	for (unsigned k = 0; forgets && k < SIM_MEMBERS_MAX; k++)
 		end_now(sim, &sim->leases->holders[k], number);
 }
