@@ -241,7 +241,7 @@ static bool looks(const struct sim *sim, unsigned member)
 	struct storage_stats stats;
 	storage_get_stats(storage, &stats);
 	return storage_takes(storage, 1, WIRE_FRAME_SIZE_MAX, false) &&
-	       stats.log_bytes_since_snapshot + stats.queued_bytes < 2 * sim->plan.snapshot_log_bytes;
+	       stats.log_bytes_since_snapshot + stats.queued_bytes < 2 * sim->members[member].snapshot_log_bytes;
 }
 
 int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed)
