@@ -1,4 +1,5 @@
-/* See model.h. Keys, sessions and kept replies are plain lists that are searched from one end. */
+/* See model.h. Keys, sessions and kept replies are plain lists that are searched from one end. There may be thousands of keys, and
+ * names are long: a search compares hashes first. */
 #include "model.h"
 
 #include "daemon/assert.h"
@@ -9,7 +10,8 @@
 #include <xxhash.h>
 
 struct model_key {
-	uint8_t name[KV_KEY_SIZE_MAX];
+	uint64_t hash; /* of the name */
+	uint8_t *name;
 	uint16_t size;
 	uint64_t revision; /* 0: there is no such key */
 	uint64_t value;
@@ -55,6 +57,8 @@ struct model *model_free(struct model *model)
 	for (size_t k = 0; k < model->n_sessions; k++)
 		free(model->sessions[k].replies);
 	free(model->sessions);
+	for (size_t k = 0; k < model->n_keys; k++)
+		free(model->keys[k].name);
 	free(model->keys);
 	free(model);
 	return NULL;
@@ -87,13 +91,15 @@ static void *with_room(void *array, size_t n, size_t *capacity, size_t element_s
 
 static struct model_key *model_key(struct model *model, const struct kv_command *command)
 {
+	uint64_t hash = model_hash(command->key, command->key_size);
 	for (size_t k = 0; k < model->n_keys; k++)
-		if (model->keys[k].size == command->key_size &&
+		if (model->keys[k].hash == hash && model->keys[k].size == command->key_size &&
 		    memcmp(model->keys[k].name, command->key, command->key_size) == 0)
 			return &model->keys[k];
 	model->keys = with_room(model->keys, model->n_keys, &model->keys_capacity, sizeof *model->keys);
 	struct model_key *key = &model->keys[model->n_keys++];
-	*key = (struct model_key){.size = command->key_size};
+	*key = (struct model_key){.hash = hash, .name = malloc(command->key_size), .size = command->key_size};
+	raft_assert(key->name != NULL);
 	memcpy(key->name, command->key, command->key_size);
 	return key;
 }
