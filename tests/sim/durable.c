@@ -228,21 +228,25 @@ static void swap_logs(struct sim_shadow *shadow)
 	shadow->written = log;
 }
 
-void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
-{
-	if (shadow->rests_on_snapshot ||
-	    sim_log_at(checks, &shadow->log, index) == sim_check_committed_at(checks, index))
-		return;
-	swap_logs(shadow);
-	sim_log_begin(&shadow->log, index);
-	shadow->rests_on_snapshot = true;
-}
-
 static void stop_resting(struct sim_shadow *shadow)
 {
 	raft_assert(shadow->rests_on_snapshot);
 	shadow->rests_on_snapshot = false;
 	swap_logs(shadow);
+}
+
+void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
+{
+	if (shadow->rests_on_snapshot && shadow->log.base == index)
+		return;
+	/* Newer than the one it rests on: a start syncs names that the crash had left to chance, that of a snapshot, too. */
+	if (shadow->rests_on_snapshot)
+		stop_resting(shadow);
+	if (sim_log_at(checks, &shadow->log, index) == sim_check_committed_at(checks, index))
+		return;
+	swap_logs(shadow);
+	sim_log_begin(&shadow->log, index);
+	shadow->rests_on_snapshot = true;
 }
 
 void sim_durable_pass_over(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
