@@ -295,6 +295,24 @@ bool sim_member_belongs(const struct sim *sim, unsigned number)
 	return ((sim->committed.members >> number) & 1) != 0 && !sim->members[number].lost;
 }
 
+/* It votes, and has all that it voted and wrote. */
+static bool is_whole(const struct sim *sim, unsigned number)
+{
+	const struct sim_member *member = &sim->members[number];
+	return ((sim->committed.voters >> number) & 1) != 0 && !member->lost && !member->expendable &&
+	       sim->committed.incarnations[number] == member->incarnation;
+}
+
+bool sim_member_is_warned(const struct sim *sim, unsigned number)
+{
+	if (sim->plan.old_files == 0 || number >= sim->plan.members)
+		return true;
+	for (unsigned k = 0; k < sim->plan.members; k++)
+		if (k != number && is_whole(sim, k))
+			return true;
+	return false;
+}
+
 /* Turns ----------------------------------------------------------------------------------------------- */
 
 static void schedule_wake(struct sim *sim, unsigned number)
@@ -537,8 +555,11 @@ static int open_replica(struct sim *sim, unsigned number, char *message)
 	member->transport = sim_transport_new(sim, number);
 	member->machine = machine_new(sim, number);
 	raft_assert(member->store != NULL);
-	return replica_open(&options, sim_platter_open(member->disk_files), member->transport, table, member->machine,
-			    sim_clock_us(sim, number), &member->replica, message);
+	struct disk *disk = sim_platter_open(member->disk_files);
+	if (is_whole(sim, number) || sim_member_is_warned(sim, number))
+		sim_platter_tidy_up(disk);
+	return replica_open(&options, disk, member->transport, table, member->machine, sim_clock_us(sim, number),
+			    &member->replica, message);
 }
 
 void sim_member_start(struct sim *sim, unsigned number)

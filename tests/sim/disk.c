@@ -307,9 +307,9 @@ void sim_platter_free(struct disk *base)
 	free(disk);
 }
 
-/* Operators delete what members have set aside. */
-static void tidy_up(struct sim_disk *disk)
+void sim_platter_tidy_up(struct disk *base)
 {
+	struct sim_disk *disk = (struct sim_disk *)base;
 	struct platter *platter = &disk->platter;
 	bool any = false;
 	for (size_t k = 0; k < platter->n_files; k++) {
@@ -332,7 +332,6 @@ struct disk *sim_platter_open(struct disk *base)
 	disk->set_aside = false;
 	disk->start_left = sim_disk_faults_of(disk)->start_fails_at;
 	sim_disk_faults_of(disk)->start_fails_at = 0;
-	tidy_up(disk);
 	return base;
 }
 

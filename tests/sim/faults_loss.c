@@ -102,7 +102,7 @@ int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
 	if (damaged != 0 && fault->b % 4 != 0)
 		number = sim_fault_any_of(sim, damaged, fault->a);
 	struct sim_member *member = &sim->members[number];
-	if (!sim_fault_may_lose(sim, number))
+	if (!sim_fault_may_lose(sim, number) || !sim_member_is_warned(sim, number))
 		return 0;
 	if (member->up)
 		sim_member_crash(sim, number, SIM_POWER_CUT);

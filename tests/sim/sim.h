@@ -214,6 +214,7 @@ void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
 void sim_platter_free(struct disk *platter);
 struct disk *sim_platter_open(struct disk *platter);
+void sim_platter_tidy_up(struct disk *platter); /* an operator deletes what the member has set aside */
 void sim_platter_crash(struct disk *platter, enum sim_crash how);
 bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false: nothing there that may rot */
 bool sim_platter_rot_snapshot(struct disk *platter, uint64_t index); /* what it says of the state; false: it cannot */
@@ -266,6 +267,9 @@ void sim_members_new(struct sim *sim);	     /* disks of all; the founders start 
 void sim_members_free(struct sim *sim);
 /* In the newest committed configuration, and not lost: it must be there and equal to the others in the calm. */
 bool sim_member_belongs(const struct sim *sim, unsigned member);
+/* With an empty directory it knows only those of its file, and an old one names the founders: one of the others can say that the
+ * cluster is there. False: it would found another one. */
+bool sim_member_is_warned(const struct sim *sim, unsigned member);
 void sim_member_start(struct sim *sim, unsigned member);
 void sim_member_crash(struct sim *sim, unsigned member, enum sim_crash how);
 void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then invariants */
