@@ -17,6 +17,7 @@ _Static_assert(RAFT_ENDPOINT_MAX <= WIRE_ENDPOINT_MAX, "an endpoint of the confi
 
 #define ENDPOINT_TOLD_US 1000000u
 #define NOT_A_MEMBER_US 1000000u /* strangers are answered this often at most */
+#define FOUNDING_US 2000000u	 /* what others say about themselves counts for founding no longer than this */
 
 /* Who is who ------------------------------------------------------------------------------------------ */
 
@@ -82,16 +83,27 @@ static bool is_blank(const struct raft_status *status)
 	       status->hard_state.term == 0;
 }
 
+static bool is_first_founder(const struct replica *replica)
+{
+	const struct raft_config *founders = &replica->options.founders;
+	return founders->n_members > 0 && founders->members[0].id == replica->options.raft.id;
+}
+
 /* Hellos ---------------------------------------------------------------------------------------------- */
 
 void replica_send_hello(struct replica *replica, uint64_t peer)
 {
 	struct raft_status status;
 	struct wire_message wire = replica_wire_message(replica, WIRE_HELLO, peer);
+	const struct replica_peer *heard = replica_find_peer(replica, peer);
 	raft_get_own_status(replica->core, &status);
 	wire.hello.version_min = (uint16_t)replica->level; /* whoever knows less would misread the log */
 	wire.hello.version_max = (uint16_t)replica->options.level_max;
 	wire.hello.blank = is_blank(&status) && !replica->aside;
+	if (wire.hello.blank && is_first_founder(replica))
+		wire.term = replica->founding_number;
+	else if (heard != NULL)
+		wire.term = heard->number;
 	replica_send_wire(replica, &wire);
 }
 
@@ -134,17 +146,27 @@ static int found(struct replica *replica)
 	return r == RAFT_OK || r < 0 ? r : REPLICATOR_E_MEMBERSHIP;
 }
 
+/* A hello may be an old one, from when its sender was blank, and the cluster have been founded since. Whoever repeats a number that
+ * is no older than this is blank now. Other lives of this member began at other random numbers. */
+static void number_hellos(struct replica *replica)
+{
+	if (replica->now_us < replica->founding_number_until_us)
+		return;
+	replica->founding_number_until_us = replica->now_us + FOUNDING_US;
+	replica->founding_number += 2; /* stays odd: never 0, which is no number */
+}
+
 /* The one with the lowest id founds, and only when everybody is known to be blank: two can never do it, and one that
  * lost its disk later hears of a member that is not blank. One that gave up a damaged directory does not count as
  * blank: should all of them have done so, their data are set aside, and there is no empty cluster in their place. */
 static bool may_found(struct replica *replica)
 {
 	const struct raft_config *founders = &replica->options.founders;
-	if (founders->n_members == 0 || founders->members[0].id != replica->options.raft.id)
+	if (!is_first_founder(replica))
 		return false;
 	for (unsigned k = 1; k < founders->n_members; k++) {
 		const struct replica_peer *peer = replica_find_peer(replica, founders->members[k].id);
-		if (peer == NULL || peer->incarnation == 0 || !peer->blank)
+		if (peer == NULL || peer->incarnation == 0 || !peer->blank || peer->number != replica->founding_number)
 			return false;
 	}
 	return true;
@@ -362,6 +384,7 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 	if (peer != NULL) {
 		peer->incarnation = wire->from_incarnation;
 		peer->blank = wire->hello.blank;
+		peer->number = wire->term;
 	}
 	if (!replica_note_level(replica, wire))
 		return replica->failed;
@@ -509,6 +532,7 @@ void replica_membership_start(struct replica *replica)
 {
 	const struct raft_config *founders = &replica->options.founders;
 	replica->hello_us = 0;
+	replica->founding_number = replica->options.seed | 1;
 	replica->disconnect_us = UINT64_MAX;
 	replica->own_role = replica_own_role(replica);
 	for (unsigned k = 0; k < founders->n_members; k++)
@@ -555,6 +579,7 @@ int replica_tend_membership(struct replica *replica)
 	if (replica->now_us < replica->hello_us)
 		return 0;
 	replica->hello_us = replica->now_us + (status.member && is_named(replica) ? NOT_A_MEMBER_US : REPLICA_HELLO_US);
+	number_hellos(replica);
 	hello_all(replica);
 	if (is_blank(&status) && !replica->aside && may_found(replica))
 		r = found(replica);

@@ -42,6 +42,7 @@ struct replica_peer {
 	uint64_t id;	      /* 0: the slot is free */
 	uint64_t incarnation; /* as last heard; 0: never */
 	bool blank;	      /* as its last hello said */
+	uint64_t number;      /* in that hello: its own, or this member's that it repeats; 0: none */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
 	uint64_t greeted_us; /* when a hello of it was answered with one */
 	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
@@ -156,6 +157,8 @@ struct replica {
 	uint64_t followed_config_index; /* the transport's peers are those of this configuration … */
 	bool followed_config;		/* … if there was one */
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
+	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
+	uint64_t founding_number_until_us;
 	uint64_t disconnect_us;		/* those that left are disconnected then */
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;

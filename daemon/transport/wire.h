@@ -43,7 +43,7 @@ struct wire_message {
 	uint64_t from;
 	uint64_t from_incarnation; /* of the sender's data directory */
 	uint64_t to;
-	uint64_t term;
+	uint64_t term; /* of a hello: a number that asks for an answer, or the one that it answers; 0: neither */
 	union {
 		struct {
 			uint64_t last_index, last_term;

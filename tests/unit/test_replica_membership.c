@@ -159,6 +159,48 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	cluster_free(cluster);
 }
 
+/* An operator founded while it was away. It starts empty, and what the others said when they were blank arrives now. */
+static void old_hellos_found_no_second_cluster(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 1000);
+	assert_int_equal(replica_bootstrap(cluster_node(cluster, 2)->replica, cluster->now_us, 1), 0);
+	assert_int_equal(cluster_elect(cluster), 2);
+	cluster_write(cluster, 2, 5, 10);
+	cluster_node(cluster, 1)->cut = true;
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	hello_arrives(cluster, 2, cluster_status(cluster, 2).incarnation, 1);
+	hello_arrives(cluster, 3, cluster_status(cluster, 3).incarnation, 1);
+	cluster_run_ms(cluster, 1000);
+	assert_true(cluster_status(cluster, 1).blank);
+	cluster_node(cluster, 1)->cut = false;
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 2, 1, cluster_status(cluster, 1).incarnation);
+	assert_false(cluster_journal_has(cluster, 1, "founds the cluster"));
+	cluster_free(cluster);
+}
+
+/* Whoever was blank some time ago need not be now. */
+static void only_those_who_are_there_found(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	cluster_run_ms(cluster, 1000);
+	cluster_kill(cluster, 2);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_true(cluster_status(cluster, 1).blank);
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_free(cluster);
+}
+
 /* Lines that an operator sees: info and above. */
 static unsigned count_lines(const char *journal)
 {
@@ -213,6 +255,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(founding_is_told_once),
+		cmocka_unit_test(old_hellos_found_no_second_cluster),
+		cmocka_unit_test(only_those_who_are_there_found),
 		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(old_frames_do_not_cost_the_vote),
 		cmocka_unit_test(the_first_directory_returns),
