@@ -331,6 +331,21 @@ static void schedule_wake(struct sim *sim, unsigned number)
 		     (struct sim_event){.type = SIM_WAKE, .member = number, .life = member->life, .number = deadline});
 }
 
+/* Clocks drift, so twice as long as their turns are apart. */
+uint64_t sim_members_apply_us(const struct sim *sim)
+{
+	uint64_t most = 0, at_once = sim->plan.apply_entries;
+	for (unsigned k = 0; k < sim_members(sim) && at_once > 0; k++) {
+		struct replicator_status status;
+		if (!sim->members[k].up || !sim_member_belongs(sim, k))
+			continue;
+		replica_get_status(sim->members[k].replica, &status);
+		if (status.commit > status.applied && status.commit - status.applied > most)
+			most = status.commit - status.applied;
+	}
+	return at_once > 0 ? 2 * APPLY_PAUSE_US * ((most + at_once - 1) / at_once) : 0;
+}
+
 /* Each of its turns costs a slow member time; what happens meanwhile waits for the next. */
 static bool is_busy(struct sim *sim, unsigned number)
 {

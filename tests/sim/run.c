@@ -200,6 +200,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 	run_until(sim, calm_us, &fault);
 	for (unsigned more = 0; more < CALM_MORE && sim_clients_wait(sim); more++)
 		run_until(sim, calm_us += calm_span_us(plan), &fault);
+	calm_us += sim_members_apply_us(sim); /* thousands of entries may have been committed in the last moments */
 	run_until(sim, calm_us + quiet_span_us(plan), &fault);
 	sim_clients_check_calm(sim);
 	sim_check_calm(sim);

@@ -270,6 +270,8 @@ bool sim_member_belongs(const struct sim *sim, unsigned member);
 /* With an empty directory it knows only those of its file, and an old one names the founders: one of the others can say that the
  * cluster is there. False: it would found another one. */
 bool sim_member_is_warned(const struct sim *sim, unsigned member);
+/* So long members that apply a few entries at a time need for what is committed. */
+uint64_t sim_members_apply_us(const struct sim *sim);
 void sim_member_start(struct sim *sim, unsigned member);
 void sim_member_crash(struct sim *sim, unsigned member, enum sim_crash how);
 void sim_member_turn(struct sim *sim, unsigned member); /* replica_process, then invariants */
