@@ -142,7 +142,7 @@ static const char *wrong_config(struct forger *forger, struct wire_message *mess
 	for (unsigned n = how < 2 ? 0 : 1 + (unsigned)sim_random_below(&forger->random, 2); n > 0; n--) {
 		size_t at = sim_random_below(&forger->random, size < GARBLED_MAX ? size : GARBLED_MAX);
 		uint64_t bit = sim_random_below(&forger->random, 16);
-		forger->bytes[at] = bit < 8 ? forger->bytes[at] ^ (uint8_t)(1u << bit) : 0xff;
+		forger->bytes[at] = (uint8_t)(bit < 8 ? forger->bytes[at] ^ 1u << bit : 0xffu);
 	}
 	if (how == 2 && sim_random_below(&forger->random, 4) == 0)
 		size = sim_random_below(&forger->random, size);
