@@ -161,6 +161,10 @@ static int machine_restore_end(void *arg, bool success)
 		r = -EBADMSG;
 	machine->loader = kv_store_load_free(machine->loader);
 	if (store != NULL) {
+		struct kv_stats stats;
+		kv_store_stats(store, &stats);
+		if (member->wrong_since < stats.applied)
+			member->wrong_since = stats.applied; /* it never had the hashes of what it skips */
 		kv_store_free(member->store);
 		member->store = store;
 		sim_check_restored(machine->sim, machine->member);

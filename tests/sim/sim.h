@@ -126,7 +126,7 @@ struct sim_member {
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
 	bool wrong_state;    /* its memory is damaged: the hash of its state differs from the others', in this life … */
-	uint64_t wrong_since; /* … and was looked for from this index on, when the calm began */
+	uint64_t wrong_since; /* … and is looked for from this index on: when the calm began, or of a snapshot */
 	bool dying;	 /* in this turn: what it still does has no effect */
 	bool goes_on;	 /* this turn was a whole one: it has seen to everything */
 	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
