@@ -193,6 +193,8 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 	sim->silent = false;
 	sim_clients_calm(sim);
 	fault = plan->n_faults;
+	calm_us += sim_members_apply_us(sim); /* before that nobody could be answered */
+	run_until(sim, calm_us, &fault);
 	calm_us = run_trial(sim, calm_us, &fault);
 	run_until(sim, calm_us + calm_span_us(plan) / 2, &fault);
 	sim_clients_silence(sim);
