@@ -424,8 +424,8 @@ void replica_on_not_a_member(struct replica *replica, const struct wire_message 
 
 /* Whom to answer -------------------------------------------------------------------------------------- */
 
-/* A member with an empty directory knows those who stand in its configuration file, and this leader may not be one of them: it
- * would follow, but not be able to answer. */
+/* A member with an empty directory knows those who stand in its configuration file, one that was down for long those of its log, and
+ * this leader may not be one of them: they would follow, but not be able to answer. */
 static void tell_endpoint(struct replica *replica)
 {
 	struct raft_status status;
@@ -447,12 +447,14 @@ static void tell_endpoint(struct replica *replica)
 	}
 }
 
-/* Only who knows of no cluster believes it. Its hello brings the leader to take it in. */
+/* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows. Not of those
+ * whose endpoints are known. */
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
 	raft_get_own_status(replica->core, &status);
-	if (status.member || raft_config_find(&replica->options.founders, wire->from) != NULL)
+	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
+	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (status.member && status.leader != wire->from))
 		return;
 	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
 	if (r < 0)

@@ -159,6 +159,42 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	cluster_free(cluster);
 }
 
+/* A member joined and became the leader while it was down, and its log is not needed any more where it ends: it learns from the leader
+ * how to answer, and is sent a snapshot. */
+static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(4);
+	const struct replicator_change add = {.type = REPLICATOR_ADD, .id = 4, .peer = "test:4", .client = ""};
+	uint64_t index = 0;
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++) {
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	cluster_write(cluster, 1, 5, 10);
+	cluster_kill(cluster, 3);
+	assert_int_equal(cluster_start(cluster, 4), 0);
+	assert_int_equal(replica_change(cluster_node(cluster, 1)->replica, &add, cluster->now_us, 0, &index), 0);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 4, cluster_status(cluster, 4).incarnation);
+	assert_int_equal(replica_transfer(cluster_node(cluster, 1)->replica, 4, cluster->now_us), 0);
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_elect(cluster), 4);
+	for (unsigned k = 0; k < 3; k++) { /* the log is kept back to the snapshot before the last */
+		cluster_write(cluster, 4, 5, 10);
+		assert_int_equal(replica_snapshot(cluster_node(cluster, 4)->replica), 0);
+		cluster_run_ms(cluster, 1000);
+	}
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_leader(cluster), 4);
+	assert_true(cluster_journal_has(cluster, 3, "snapshot-installed"));
+	assert_true(cluster_node(cluster, 3)->hash == cluster_node(cluster, 4)->hash);
+	cluster_free(cluster);
+}
+
 /* An operator founded while it was away. It starts empty, and what the others said when they were blank arrives now. */
 static void old_hellos_found_no_second_cluster(void **state)
 {
@@ -262,6 +298,7 @@ int main(void)
 		cmocka_unit_test(the_first_directory_returns),
 		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
+		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
