@@ -200,7 +200,7 @@ static void check_disk(struct sim *sim, unsigned number, const struct raft_statu
 }
 
 /* A leader says of another member that it has lost what it had acknowledged: only of those that did. It remembers what it found out
- * when it led before. */
+ * when it led before. Of a directory that is gone nobody knows any more; what it had sent may still be on its way. */
 static void check_losses(const struct sim *sim, unsigned number, const struct raft_status *before,
 			 const struct raft_status *after)
 {
@@ -209,6 +209,7 @@ static void check_losses(const struct sim *sim, unsigned number, const struct ra
 		const struct raft_progress *peer = &after->peers[k];
 		for (unsigned i = 0; i < before->n_peers; i++)
 			if (before->peers[i].id == peer->id && before->peers[i].losses < peer->losses &&
+			    peer->incarnation == sim->members[peer->id - 1].incarnation &&
 			    sim->checks->members[peer->id - 1].forgotten == 0)
 				sim_fail(sim, "member %u says that member %" PRIu64 " has lost entries, and it has not",
 					 number + 1, peer->id);
