@@ -6,6 +6,7 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,8 +195,17 @@ static int run_replay(const char *path, bool trace)
 	return run_one(&plan, trace);
 }
 
+/* A run allocates and frees the same sizes again and again: what it gave back stays with it, rather than the kernel's. */
+static void keep_memory(void)
+{
+	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	(void)mallopt(M_TOP_PAD, 4 << 20);
+}
+
 int main(int argc, char **argv)
 {
+	keep_memory();
 	struct arguments arguments = {.options = {.program = argv[0],
 						  .span_us = 60000000,
 						  .jobs = 1,
