@@ -262,7 +262,14 @@ static int walk_segment(struct walk *walk, const struct file *file, bool first, 
 
 /* Everything ------------------------------------------------------------------------------------------ */
 
-static int check_snapshot(struct walk *walk, const struct file *file, uint64_t *newest)
+/* The newest good one; its index is 0 when there is none. */
+struct newest {
+	const struct file *file;
+	uint64_t index;
+	uint64_t term;
+};
+
+static int check_snapshot(struct walk *walk, const struct file *file, struct newest *newest)
 {
 	struct snapshot_verdict verdict =
 		snapshot_verify(walk->recovery.storage->disk, file->name, file->size, SNAPSHOT_WHOLE);
@@ -278,15 +285,28 @@ static int check_snapshot(struct walk *walk, const struct file *file, uint64_t *
 		damage(walk, file->name, 0, "belongs to another cluster");
 	else {
 		walk->check->snapshots++;
-		*newest = file->number;
+		*newest = (struct newest){.file = file, .index = header->index, .term = header->term};
 	}
 	return 0;
+}
+
+/* A log that ends before the newest snapshot, or has another entry there, counts no more: every start says so, also while there is no
+ * room to write that it begins anew. */
+static void follow_snapshot(struct walk *walk, const struct newest *newest)
+{
+	bool within = newest->index > walk->base_index && newest->index <= walk->last_index;
+	if (newest->index <= walk->base_index ||
+	    (within && log_index_term(&walk->recovery.storage->index, newest->index) == newest->term))
+		return;
+	note(walk, newest->file->name, newest->file->size,
+	     "the log does not lead to this snapshot; the next start begins it anew behind");
+	walk->base_index = walk->last_index = newest->index;
 }
 
 static int walk_files(struct walk *walk)
 {
 	struct files *files = &walk->recovery.files;
-	uint64_t newest = 0;
+	struct newest newest = {0};
 	int r = 0;
 	for (size_t i = 0; i < files->count && r == 0; i++) {
 		const struct file *file = &files->items[i];
@@ -312,9 +332,11 @@ static int walk_files(struct walk *walk)
 			r = 0;
 		}
 	}
-	if (r == 0 && walk->has_identity && walk->base_index > newest)
+	if (r == 0 && walk->has_identity && walk->base_index > newest.index)
 		damage(walk, files->items[0].name, 0,
 		       "the log begins later than any good snapshot reaches: entries are missing");
+	else if (r == 0 && walk->check->damages == 0)
+		follow_snapshot(walk, &newest);
 	return r;
 }
 

@@ -93,6 +93,25 @@ static void log_that_began_anew_is_good(void **state)
 	assert_int_equal(check.last_index, 5000);
 }
 
+/* Another leader's snapshot came, and there was no room to begin the log anew: the next start does not go on with this log. */
+static void log_that_contradicts_the_snapshot_does_not_count(void **state)
+{
+	struct fixture *f = *state;
+	struct findings findings;
+	fill_segments(f, 2);
+	uint64_t index = f->model.last - 4;
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, index, f->model.term + 5), 0);
+	struct storage_check check = checked(f, &findings, 0);
+	expect(&findings, findings.n - 1, "snapshot-");
+	assert_non_null(strstr(findings.items[findings.n - 1].text, "begins it anew"));
+	assert_int_equal(check.base_index, index);
+	assert_int_equal(check.last_index, index);
+	assert_int_equal(check.entries, 0);
+	reopen(f);
+	assert_true(f->found.snapshot_beyond_log);
+	assert_int_equal(f->found.snapshot_index, index);
+}
+
 static void every_damage_is_reported(void **state)
 {
 	struct fixture *f = *state;
@@ -218,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(good_directory_is_good),		TEST(log_that_began_anew_is_good),
+		TEST(log_that_contradicts_the_snapshot_does_not_count),
 		TEST(every_damage_is_reported),		TEST(headers_gaps_and_ends_are_looked_at),
 		TEST(what_a_crash_leaves_is_no_damage), TEST(no_flipped_bit_is_missed),
 	};
