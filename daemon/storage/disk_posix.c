@@ -383,6 +383,8 @@ static int open_directory(const char *directory, bool read_only, struct posix_di
 	}
 	r = pthread_cond_init(&disk->graves.wake, NULL);
 	raft_assert(r == 0);
+	r = pthread_mutex_init(&disk->graves.digging, NULL);
+	raft_assert(r == 0);
 	disk->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (disk->directory < 0) {
 		r = -errno;

@@ -40,13 +40,19 @@ int disk_posix_remove(struct posix_disk *disk, const char *name)
 	char grave[DISK_NAME_MAX + 1];
 	if (!is_large(disk, name))
 		return unlinkat(disk->directory, name, 0) < 0 && errno != ENOENT ? -errno : 0;
-	disk_posix_lock(disk);
-	/* Under the mutex, since both lanes may remove something, and the thread takes the graves in order. */
+	/* One at a time, since the thread takes the graves in order; and not under the mutex that the loop takes, since a rename may
+	 * wait for the file system. */
+	int locked = pthread_mutex_lock(&disk->graves.digging);
+	raft_assert(locked == 0);
 	name_grave(grave, disk->graves.dug + 1);
 	int r = renameat(disk->directory, name, disk->directory, grave) < 0 ? -errno : 0;
-	disk->graves.dug += r == 0;
-	(void)pthread_cond_signal(&disk->graves.wake);
-	disk_posix_unlock(disk);
+	if (r == 0) {
+		disk_posix_lock(disk);
+		disk->graves.dug++;
+		(void)pthread_cond_signal(&disk->graves.wake);
+		disk_posix_unlock(disk);
+	}
+	(void)pthread_mutex_unlock(&disk->graves.digging);
 	return r;
 }
 
@@ -121,4 +127,5 @@ void disk_posix_end_graves(struct posix_disk *disk)
 	if (disk->graves.started)
 		(void)pthread_join(disk->graves.thread, NULL);
 	(void)pthread_cond_destroy(&disk->graves.wake);
+	(void)pthread_mutex_destroy(&disk->graves.digging);
 }

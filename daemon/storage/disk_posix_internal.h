@@ -62,7 +62,8 @@ struct posix_disk {
 		bool started;
 		pthread_cond_t wake;
 		bool ending; /* all of them go at once, and then the thread does */
-		uint64_t dug;
+		pthread_mutex_t digging; /* held by who adds one; taken before the mutex */
+		uint64_t dug;		 /* changes with both held */
 	} graves;
 
 	/* The owner's own. */
