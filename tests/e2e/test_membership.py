@@ -65,13 +65,13 @@ def verify(cluster, pairs, path=None):
 # Founding
 
 
-def found(env, order, pause):
+def found(env, order, patience_ms):
+    """Members are started one by one; before the last one nobody comes to lead, however long that is waited for."""
     with Unstarted(env, n_members=len(order)) as cluster:
         cluster.bridge.start()
         for k in order[:-1]:
             cluster.members[k].start()
-            time.sleep(pause)  # people start members one by one; nothing is waited for
-            assert cluster.membership(200) is None, "founded without having heard from everybody"
+            assert cluster.membership(patience_ms) is None, "founded without having heard from everybody"
         cluster.members[order[-1]].start()
         began = time.monotonic()
         cluster.wait_voters(cluster.ids)
@@ -85,13 +85,13 @@ def found(env, order, pause):
 
 def test_three_found_a_cluster_in_any_order(env):
     """Three members, started seconds apart: the first of them founds it once all were heard, in whatever order."""
-    took = [found(env, order, 1.0) for order in ([1, 2, 3], [3, 2, 1], [2, 1, 3])]
+    took = [found(env, order, 1200) for order in ([1, 2, 3], [3, 2, 1], [2, 1, 3])]
     env.note(f"all vote {max(took):.1f} s after the last start")
 
 
 def test_five_found_a_cluster_in_any_order(env):
     """Five members, started one after another in the two extreme orders."""
-    took = [found(env, order, 0.5) for order in ([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])]
+    took = [found(env, order, 700) for order in ([5, 4, 3, 2, 1], [1, 2, 3, 4, 5])]
     env.note(f"all vote {max(took):.1f} s after the last start")
 
 
@@ -101,8 +101,7 @@ def test_bootstrap_founds_without_the_one_that_never_comes(env):
         cluster.bridge.start()
         cluster.members[2].start()
         cluster.members[3].start()
-        time.sleep(2)  # several rounds of hellos
-        assert cluster.membership() is None
+        assert cluster.membership(3000) is None  # many rounds of hellos: nobody comes to lead
         done(cluster.raftctl("bootstrap", "--id", 3))
         cluster.wait_voters([2, 3])
         refused(cluster.raftctl("bootstrap", "--id", 3), "belongs to a cluster already")
@@ -189,7 +188,7 @@ def test_a_disk_that_was_not_mounted_comes_back(env):
             cluster.members[victim].kill()
             shutil.rmtree(cluster.data(victim))
             os.rename(cluster.data(victim) + ".unmounted", cluster.data(victim))
-            time.sleep(pause)
+            time.sleep(pause)  # a person mounts it; nothing is waited for
             cluster.members[victim].start()
             wait_for(
                 lambda: (cluster.voters() or {}).get(victim) == before[victim],

@@ -365,43 +365,42 @@ static void take_piece(struct sim *sim, struct errand *errand, const struct kv_a
 	errand->size += size;
 }
 
-/* There is nothing behind the end. */
-static void ask_beyond(struct sim *sim, struct errand *errand)
+static bool ask_for_piece(struct sim *sim, struct errand *errand, const struct kv_backup_request *request,
+			  struct kv_frame *frame, struct kv_answer_body *ret_answer)
 {
 	uint8_t body[KV_BACKUP_BODY_SIZE];
-	uint64_t more = 1 + sim_random_below(&errand->random, 1000);
-	const struct kv_backup_request request = {.pin = errand->applied, .offset = errand->total + more, .size = 1};
-	kv_backup_encode(body, &request);
+	kv_backup_encode(body, request);
 	const struct sim_question question = {.member = errand->member,
 					      .type = KV_REQUEST_BACKUP,
 					      .body = body,
 					      .size = sizeof body,
 					      .codec = SIM_CODEC_BACKUP};
+	return sim_operator_ask(sim, &question, &errand->random, frame, ret_answer);
+}
+
+/* There is nothing behind the end. */
+static void ask_beyond(struct sim *sim, struct errand *errand)
+{
+	uint64_t more = 1 + sim_random_below(&errand->random, 1000);
+	const struct kv_backup_request request = {.pin = errand->applied, .offset = errand->total + more, .size = 1};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
-	if (sim_operator_ask(sim, &question, &errand->random, &frame, &answer) && answer.answer != KV_ANSWER_NOT_FOUND)
+	if (ask_for_piece(sim, errand, &request, &frame, &answer) && answer.answer != KV_ANSWER_NOT_FOUND)
 		sim_fail(sim, "member %u has a backup beyond its end", errand->member + 1);
 	kv_frame_free(&frame);
 }
 
 static bool backup_piece(struct sim *sim, struct errand *errand)
 {
-	uint8_t body[KV_BACKUP_BODY_SIZE];
 	const struct kv_backup_request request = {.pin = errand->applied,
 						  .offset = errand->size,
 						  .size = 1 + (uint32_t)sim_random_below(&errand->random, 2 * SIM_PAGE_BYTES)};
-	kv_backup_encode(body, &request);
-	const struct sim_question question = {.member = errand->member,
-					  .type = KV_REQUEST_BACKUP,
-					  .body = body,
-					  .size = sizeof body,
-					  .codec = SIM_CODEC_BACKUP};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	bool gone = false;
 	if (errand->begun && sim_random_below(&errand->random, 8) == 0)
 		ask_beyond(sim, errand);
-	if (sim_operator_ask(sim, &question, &errand->random, &frame, &answer)) {
+	if (ask_for_piece(sim, errand, &request, &frame, &answer)) {
 		gone = answer.answer == KV_ANSWER_NOT_FOUND && errand->begun;
 		if (!gone && answer.answer != KV_ANSWER_OK)
 			sim_fail(sim, "member %u refuses a backup", errand->member + 1);
