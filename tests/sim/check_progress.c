@@ -1,7 +1,8 @@
 /*
  * What a member owes: to those who asked it (every ticket that it took is answered, once), to messages (a higher term is taken
- * over, an order to campaign counts in its own term only, nothing is acknowledged that no append of the term has named), and to
- * the cluster when its disk hangs. All without looking into it: from what it took, what it was handed, and what its disk does.
+ * over, an order to campaign counts in its own term only, nothing is acknowledged that no append of the term has named, and what
+ * another member has really said is never called impossible), and to the cluster when its disk hangs. All without looking into
+ * it: from what it took, what it was handed, what it reports as bad, and what its disk does.
  */
 #include "check.h"
 
@@ -18,6 +19,8 @@ struct sim_progress {
 	struct member_progress {
 		uint64_t open;	      /* tickets that were taken and not answered */
 		uint64_t open_hash;   /* sum of the hashes of those */
+		uint64_t heard_from;  /* who sent what it was handed last; 0: no member did */
+		uint64_t heard_term;  /* … and the term in it */
 		uint64_t told_term;   /* highest in an answer that it was handed; such a term is taken over */
 		bool ordered;	      /* to campaign, since its last turn … */
 		uint64_t order_term;  /* … in this term, the highest */
@@ -123,12 +126,15 @@ static void hear_append(struct sim *sim, unsigned number, const struct wire_mess
 		*term = message->term;
 }
 
-void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, size_t len)
+void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, size_t len, bool forged)
 {
 	struct member_progress *progress = &sim->progress->members[number];
 	struct wire_message message;
+	progress->heard_from = 0;
 	if (wire_decode(frame, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK)
-		return;
+		return; /* it was damaged on its way */
+	progress->heard_from = forged ? 0 : message.from;
+	progress->heard_term = message.term;
 	sim_duties_heard(sim, number, &message);
 	if (message.type == WIRE_TIMEOUT_NOW) {
 		if (!progress->ordered || message.term > progress->order_term)
@@ -140,6 +146,16 @@ void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, 
 	} else if (message.type == WIRE_APPEND) {
 		hear_append(sim, number, &message);
 	}
+}
+
+/* Members tell each other the truth, late or twice, but the truth: who finds that it cannot be believes something wrong, and will
+ * go on to refuse what it needs. */
+void sim_progress_refused(struct sim *sim, unsigned number)
+{
+	const struct member_progress *progress = &sim->progress->members[number];
+	if (progress->heard_from != 0)
+		sim_fail(sim, "member %u calls impossible what member %" PRIu64 " has said in term %" PRIu64, number + 1,
+			 progress->heard_from, progress->heard_term);
 }
 
 void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message)

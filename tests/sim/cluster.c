@@ -99,6 +99,8 @@ static void machine_log(void *arg, const struct replicator_event *event)
 	struct machine *machine = arg;
 	if (strcmp(event->name, "torn-tail") == 0)
 		machine->sim->counts.torn_tails++;
+	if (strcmp(event->name, "bad-frame") == 0 || strcmp(event->name, "bad-message") == 0)
+		sim_progress_refused(machine->sim, machine->member);
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event->name, event->text);
 }
 

@@ -35,6 +35,7 @@ struct sim_network {
 struct sim_arrival {
 	struct transport_event event; /* a frame's data are owned */
 	unsigned from;		      /* of a frame */
+	bool forged;		      /* … that this member never sent */
 };
 
 struct sim_transport {
@@ -330,7 +331,8 @@ static int transport_receive(struct transport *base, struct transport_event *ret
 		transport->current = (uint8_t *)(uintptr_t)arrival->event.data;
 		transport->sim->network->queued[arrival->from][transport->member]--;
 		if (!transport->closing)
-			sim_progress_heard(transport->sim, transport->member, arrival->event.data, arrival->event.len);
+			sim_progress_heard(transport->sim, transport->member, arrival->event.data, arrival->event.len,
+					   arrival->forged);
 	}
 	transport->head = (transport->head + 1) % INBOX_MAX;
 	transport->count--;
@@ -456,7 +458,8 @@ bool sim_network_deliver(struct sim *sim, unsigned from, unsigned to, const uint
 	uint8_t *copy = malloc(len);
 	raft_assert(copy != NULL);
 	memcpy(copy, data, len);
-	struct sim_arrival arrival = {.from = from, .event = {.type = TRANSPORT_FRAME, .data = copy, .len = len}};
+	struct sim_arrival arrival = {
+		.from = from, .forged = true, .event = {.type = TRANSPORT_FRAME, .data = copy, .len = len}};
 	bool room = transport->count < INBOX_MAX;
 	sim->network->queued[from][to]++;
 	deliver(sim, &arrival, to);

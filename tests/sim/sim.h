@@ -446,7 +446,9 @@ void sim_progress_free(struct sim *sim);
 void sim_progress_started(struct sim *sim, unsigned member);
 void sim_progress_turn(struct sim *sim, unsigned member, const struct raft_status *before,
 		       const struct raft_status *after);
-void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len);
+/* forged: nobody sent this. */
+void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len, bool forged);
+void sim_progress_refused(struct sim *sim, unsigned member); /* it calls what it has just heard impossible */
 void sim_progress_asked(struct sim *sim, unsigned member, uint64_t first_ticket, uint32_t n); /* the member took them */
 void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
 
