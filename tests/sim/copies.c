@@ -17,6 +17,8 @@
 #include <string.h>
 
 #define EXPERIMENTS 12u
+#define AIMED_STREAM UINT64_C(0x636f706965732e61)
+#define DEATHS_STREAM UINT64_C(0x636f706965732e64)
 #define ENTRIES_AT_ONCE 256u
 #define ENTRIES_BYTES (1u << 20)
 
@@ -95,20 +97,63 @@ static bool ask(void *arg, const uint8_t *config, uint32_t size, bool in_snapsho
 }
 
 /* No segment is lost: each is still there, under its own name or another. */
-static void check_kept(const struct experiment *experiment, const struct copy *before, const struct opened *opened)
+static void check_kept(const struct experiment *experiment, const struct copy *before, const struct copy *after,
+		       const struct opened *opened)
 {
 	for (size_t k = 0; k < before->n_files; k++) {
 		const char *name = before->files[k].name;
 		size_t length = strlen(name);
 		bool found = strncmp(name, "segment-", strlen("segment-")) != 0;
-		for (size_t i = 0; i < experiment->copy.n_files && !found; i++) {
-			const char *now = experiment->copy.files[i].name;
+		for (size_t i = 0; i < after->n_files && !found; i++) {
+			const char *now = after->files[i].name;
 			found = strncmp(now, name, length) == 0 &&
 				(now[length] == '\0' || strncmp(now + length, ".damaged-", strlen(".damaged-")) == 0);
 		}
 		if (!found)
 			fail(experiment, "a segment is gone", opened);
 	}
+}
+
+/* What a start that ended in the middle left opens with all that there was, or as a blank directory, everything having been set
+ * aside. */
+static bool is_whole_or_blank(const struct experiment *experiment, const struct storage_options *options,
+			      const struct opened *opened)
+{
+	const struct storage_state *state = &opened->state;
+	bool is_blank = state->incarnation == options->incarnation && state->aside && state->term == 0 &&
+			state->last_index == 0 && state->snapshot_index == 0;
+	return opened->result == 0 && (is_blank || is_same(opened, experiment->whole));
+}
+
+/* The power goes behind one of the changes that healing makes to the directory. What is left is damaged still, or as good as it was
+ * before the damage: never a log that only ends too early. The next start heals the rest. */
+static void die_while_healing(struct experiment *experiment, const struct copy *damaged,
+			      const struct storage_options *options)
+{
+	struct storage_options careful = *options;
+	struct copy left;
+	struct opened opened;
+	careful.heal = NULL;
+	experiment->may_give_up = true;
+	copy_of(&left, damaged);
+	left.last_job = 1 + sim_random_below(&experiment->deaths, damaged->n_files);
+	open_copy(experiment->sim, &left, options, &opened);
+	if (opened.result > 0)
+		fail(experiment, "its disk fails while it heals, and that passes for damage", &opened);
+	free(opened.entries);
+	left.last_job = 0;
+	left.failed = false;
+	check_kept(experiment, damaged, &left, &opened);
+	open_copy(experiment->sim, &left, &careful, &opened);
+	if (opened.result != STORAGE_E_CORRUPT && !is_whole_or_blank(experiment, options, &opened))
+		fail(experiment, "it dies while it heals, and is wrong then", &opened);
+	free(opened.entries);
+	open_copy(experiment->sim, &left, options, &opened);
+	if (!is_whole_or_blank(experiment, options, &opened))
+		fail(experiment, "it dies while it heals, and heals wrongly then", &opened);
+	check_kept(experiment, damaged, &left, &opened);
+	free(opened.entries);
+	copy_fini(&left);
 }
 
 /* The member may set aside what is damaged. Afterwards it is a good one, of the same member or of a new one. */
@@ -128,7 +173,7 @@ static void heal(struct experiment *experiment)
 	if (opened.result == 0 && (opened.state.healed[0] == '\0' || !opened.state.aside ||
 				   (opened.state.gave_up ? !opened.state.blank : !is_same(&opened, experiment->whole))))
 		fail(experiment, "it is healed wrongly", &opened);
-	check_kept(experiment, &before, &opened);
+	check_kept(experiment, &before, &experiment->copy, &opened);
 	if (opened.result == 0) {
 		open_copy(experiment->sim, &experiment->copy, &options, &again);
 		if (again.result != 0 || again.state.healed[0] != '\0' || !is_same(&again, &opened))
@@ -136,6 +181,8 @@ static void heal(struct experiment *experiment)
 		free(again.entries);
 	}
 	free(opened.entries);
+	if (experiment->may_die)
+		die_while_healing(experiment, &before, &options);
 	copy_fini(&before);
 }
 
@@ -200,10 +247,28 @@ static void visit(void *arg, const char *name, const uint8_t *bytes, uint64_t si
 	(void)copy_put(arg, name, bytes, size);
 }
 
+/* Harms a copy and looks at what becomes of it. */
+static void try(struct experiment *experiment, const struct copy *original, bool (*harm)(struct experiment *))
+{
+	copy_of(&experiment->copy, original);
+	experiment->expected = ANYTHING;
+	experiment->is_damaged = experiment->begins = experiment->is_nonsense = experiment->may_die = false;
+	experiment->options = sim_storage_options(experiment->sim, experiment->member);
+	experiment->options.level_max = SIM_LEVEL_MAX;
+	if (harm(experiment)) {
+		if (experiment->copy.fails_at != 0 || experiment->copy.full)
+			conclude_failing(experiment);
+		else
+			conclude(experiment);
+	}
+	copy_fini(&experiment->copy);
+}
+
 int sim_operator_copy(struct sim *sim, unsigned number, uint64_t seed)
 {
 	struct sim_member *member = &sim->members[number];
-	struct experiment experiment = {.sim = sim, .member = number, .random = {seed}};
+	struct experiment experiment = {
+		.sim = sim, .member = number, .random = {seed}, .deaths = {seed ^ DEATHS_STREAM}};
 	struct copy original, opening;
 	struct opened whole;
 	if (member->absent || sim_platter_excused(member->disk_files))
@@ -218,20 +283,11 @@ int sim_operator_copy(struct sim *sim, unsigned number, uint64_t seed)
 		sim_fail(sim, "a copy of member %u's directory does not open: %d %s", number + 1, whole.result,
 			 whole.message);
 	experiment.whole = &whole;
-	for (unsigned k = 0; k < EXPERIMENTS; k++) {
-		copy_of(&experiment.copy, &original);
-		experiment.expected = ANYTHING;
-		experiment.is_damaged = experiment.begins = experiment.is_nonsense = false;
-		experiment.options = sim_storage_options(sim, number);
-		experiment.options.level_max = SIM_LEVEL_MAX;
-		if (sim_copy_harm(&experiment)) {
-			if (experiment.copy.fails_at != 0 || experiment.copy.full)
-				conclude_failing(&experiment);
-			else
-				conclude(&experiment);
-		}
-		copy_fini(&experiment.copy);
-	}
+	for (unsigned k = 0; k < EXPERIMENTS; k++)
+		try(&experiment, &original, sim_copy_harm);
+	experiment.random = (struct sim_random){seed ^ AIMED_STREAM};
+	try(&experiment, &original, sim_copy_misplace);
+	try(&experiment, &original, sim_copy_lose_newest_header);
 	free(whole.entries);
 	copy_fini(&opening);
 	copy_fini(&original);

@@ -14,6 +14,7 @@ struct experiment {
 	struct sim *sim;
 	unsigned member;
 	struct sim_random random;
+	struct sim_random deaths; /* when it dies while it heals */
 	struct copy copy;
 	struct storage_options options;
 	const struct opened *whole; /* what it was before */
@@ -24,9 +25,14 @@ struct experiment {
 	int expected;	  /* of opening it */
 	bool is_damaged;  /* the check must find that */
 	bool is_nonsense; /* whatever comes of it */
+	bool may_die;	  /* while it heals: bytes of its own are gone or elsewhere, and none are made up */
 };
 
 /* False: there is nothing to do that to. */
 bool sim_copy_harm(struct experiment *experiment);
+
+/* The same; each does one thing that chance hardly ever does. */
+bool sim_copy_misplace(struct experiment *experiment);
+bool sim_copy_lose_newest_header(struct experiment *experiment);
 
 #endif

@@ -140,6 +140,7 @@ static bool lose_segment(struct experiment *experiment)
 		return false;
 	uint64_t k = below(experiment, found.n - 1);
 	experiment->what = k > 0 ? "without a segment" : "without its oldest segment";
+	experiment->may_die = true;
 	if (k > 0 || begins_too_late(experiment, &found))
 		experiment->expected = STORAGE_E_CORRUPT;
 	experiment->is_damaged = experiment->expected != ANYTHING;
@@ -175,6 +176,7 @@ static bool resize_segment(struct experiment *experiment)
 	bool cut = below(experiment, 2) == 0;
 	copy_resize(file, cut ? below(experiment, file->size) : file->size + 1 + below(experiment, 8192));
 	experiment->what = cut ? "with a segment cut" : "with a segment that has grown";
+	experiment->may_die = true;
 	experiment->expected = STORAGE_E_CORRUPT;
 	experiment->is_damaged = true;
 	return true;
@@ -225,6 +227,67 @@ static bool flip_bits(struct experiment *experiment)
 			file->bytes[at] ^= (uint8_t)(1u << below(experiment, 8));
 	}
 	experiment->what = "with bits flipped";
+	experiment->may_die = true;
+	return true;
+}
+
+/* One of the records, and where it is; false: there is none. */
+static bool choose_record(struct experiment *experiment, const struct copy_file *file, struct format_record *ret,
+			  uint64_t *ret_offset)
+{
+	struct format_record record;
+	uint64_t offset = 0, seen = 0;
+	while (next_record(file, &offset, &record))
+		if (below(experiment, ++seen) == 0) {
+			*ret = record;
+			*ret_offset = offset;
+		}
+	return seen > 0;
+}
+
+/* The disk writes a record once more, to another place of its segment. Behind the end of the log, where the next one would begin or
+ * later, it is nothing, and nobody misses anything; over another record it is damage. */
+bool sim_copy_misplace(struct experiment *experiment)
+{
+	struct found found;
+	struct format_record record, other;
+	uint64_t offset, from, end, place = 0;
+	find_segments(&experiment->copy, &found);
+	if (found.n == 0)
+		return false;
+	bool behind = below(experiment, 2) == 0;
+	struct copy_file *last = found.files[found.n - 1];
+	struct copy_file *file = behind ? last : found.files[below(experiment, found.n)];
+	if (!choose_record(experiment, file, &record, &offset))
+		return false;
+	find_newest(last, &from, &end);
+	if (behind) {
+		if (record.length > last->size - end)
+			return false;
+		place = end + below(experiment, (last->size - end - record.length) / FORMAT_SECTOR + 1) * FORMAT_SECTOR;
+	} else if (!choose_record(experiment, file, &other, &place) || place == offset ||
+		   record.length > file->size - place || (file == last && place + record.length > from)) {
+		return false;
+	}
+	memmove(file->bytes + place, file->bytes + offset, record.length);
+	experiment->what = behind ? "with a record also behind its end" : "with a record over another";
+	experiment->expected = behind ? 0 : STORAGE_E_CORRUPT;
+	experiment->is_damaged = !behind;
+	experiment->may_die = true;
+	return true;
+}
+
+/* No later segment covers that: if it is set aside, all is. What was in front of it would make a good log that ends too early. */
+bool sim_copy_lose_newest_header(struct experiment *experiment)
+{
+	struct found found;
+	find_segments(&experiment->copy, &found);
+	if (found.n < 2)
+		return false;
+	memset(found.files[found.n - 1]->bytes, 0, FORMAT_HEADER_SIZE);
+	experiment->what = "without its newest segment's header";
+	experiment->expected = STORAGE_E_CORRUPT;
+	experiment->is_damaged = experiment->may_die = true;
 	return true;
 }
 

@@ -160,6 +160,8 @@ static int copy_run(struct disk *disk, const struct disk_job *job)
 {
 	struct copy *copy = copy_from(disk);
 	bool now = fails(copy);
+	copy->failed |= copy->last_job != 0 && copy->jobs >= copy->last_job;
+	copy->jobs++;
 	int r = copy->failed || (now && !copy->done_all_the_same) ? 0 : execute(copy, job);
 	copy->failed |= now;
 	return copy->failed ? -EIO : r;

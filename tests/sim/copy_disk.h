@@ -22,6 +22,8 @@ struct copy {
 	uint64_t operations;	/* so far */
 	uint64_t fails_at;	/* this one fails with EIO, and every job after it; 0: none does */
 	bool done_all_the_same; /* a job that fails has done its work */
+	uint64_t jobs;		/* so far */
+	uint64_t last_job;	/* then the power goes: no more is done; 0: it does not */
 	bool failed;
 	bool full; /* no room for a new file */
 	struct disk_completion done[DISK_JOBS_MAX];
