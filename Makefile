@@ -141,7 +141,7 @@ $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRID
 $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
-$(OUT)/raft-sim: $(call obj,$(SIM) $(LINEARIZABILITY)) $(REPLICATOR_LIBS) $(OUT)/libkv.a
+$(OUT)/raft-sim: $(call obj,$(SIM) $(LINEARIZABILITY) daemon/answers.c) $(REPLICATOR_LIBS) $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/raft-linearizability: $(call obj,$(LINEARIZABILITY) tests/linearizability/main.c)

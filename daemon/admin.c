@@ -2,6 +2,7 @@
  * What operators ask of a member: the membership and its changes, founding, snapshots, backups. What this must not know:
  * elections, the disk.
  */
+#include "answers.h"
 #include "server.h"
 
 #include "daemon/assert.h"
@@ -10,11 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert(KV_ENDPOINT_MAX == REPLICATOR_ENDPOINT_MAX && KV_MEMBERS_MAX == RAFT_MEMBERS_MAX,
-	       "what the replicator knows fits what clients are told");
-_Static_assert((int)KV_MEMBER_VOTER == (int)REPLICATOR_VOTER && (int)KV_MEMBER_LEARNER == (int)REPLICATOR_LEARNER &&
-		       (int)KV_MEMBER_JOINING == (int)REPLICATOR_JOINING,
-	       "the same numbers");
 _Static_assert((int)KV_CHANGE_ADD == (int)REPLICATOR_ADD && (int)KV_CHANGE_REMOVE == (int)REPLICATOR_REMOVE &&
 		       (int)KV_CHANGE_PROMOTE == (int)REPLICATOR_PROMOTE && (int)KV_CHANGE_MOVE == (int)REPLICATOR_MOVE,
 	       "the same numbers");
@@ -33,18 +29,9 @@ static void refuse(struct server *server, struct client *client, uint64_t id, co
 static void answer_members(struct server *server, struct client *client, uint64_t id)
 {
 	struct replicator_membership from;
-	struct kv_membership to = {0};
+	struct kv_membership to;
 	replicator_get_membership(server->replicator, &from);
-	to.index = from.index;
-	to.committed = from.committed;
-	to.count = from.n_members;
-	for (unsigned k = 0; k < from.n_members; k++) {
-		to.members[k].id = from.members[k].id;
-		to.members[k].role = (uint8_t)from.members[k].role;
-		to.members[k].incarnation = from.members[k].incarnation;
-		memcpy(to.members[k].peer, from.members[k].peer, sizeof to.members[k].peer);
-		memcpy(to.members[k].client, from.members[k].client, sizeof to.members[k].client);
-	}
+	answers_membership(&from, &to);
 	size_t size = kv_membership_size(&to);
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)size);
 	if (data != NULL)
@@ -135,20 +122,7 @@ static void answer_beats(struct server *server, struct client *client, const str
 				  .heartbeat_us = (uint64_t)server->config->heartbeat_ms * 1000u,
 				  .voters = metrics.n_voters,
 				  .newest = metrics.beat};
-	answer.count = replicator_get_beats(server->replicator, after, beats, KV_BEATS_MAX);
-	for (unsigned k = 0; k < answer.count; k++) {
-		struct kv_beat *to = &answer.beats[k];
-		*to = (struct kv_beat){.number = beats[k].number,
-				       .term = beats[k].term,
-				       .age_us = beats[k].age_us,
-				       .quorum = beats[k].quorum,
-				       .quorum_us = beats[k].quorum_us,
-				       .n_answers = beats[k].n_answers};
-		for (unsigned j = 0; j < beats[k].n_answers; j++) {
-			to->answers[j].id = beats[k].answers[j].id;
-			to->answers[j].after_us = beats[k].answers[j].after_us;
-		}
-	}
+	answers_beats(beats, replicator_get_beats(server->replicator, after, beats, KV_BEATS_MAX), &answer);
 	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)kv_beats_size(&answer));
 	if (data != NULL)
 		kv_beats_encode(data, &answer);

@@ -1,6 +1,7 @@
 /*
  * The long answers: a member's status, a page of its store, of its store's bytes, of its log.
  */
+#include "answers.h"
 #include "server.h"
 
 #include "daemon/assert.h"
@@ -23,92 +24,28 @@ static uint64_t monotonic_ms(void)
 
 void server_answer_status(struct server *server, struct client *client, uint64_t id)
 {
-	struct kv_stats store;
 	replicator_get_status(server->replicator, &server->status, sizeof server->status);
 	const struct replicator_status *status = &server->status;
-	kv_store_stats(server->store, &store);
 	struct replicator_metrics metrics;
 	replicator_get_metrics(server->replicator, &metrics, sizeof metrics);
-	struct kv_member_status answer = {
-		.id = status->id,
-		.incarnation = status->incarnation,
-		.role = status->role,
-		.leader = status->leader,
-		.term = status->term,
-		.commit = status->commit,
-		.applied = status->applied,
-		.last = status->last_index,
-		.durable = status->durable_index,
-		.first = status->first_index,
-		.state_hash = kv_store_hash(server->store),
-		.rss_bytes = metrics_resident_bytes(),
-		.pid = (uint64_t)getpid(),
-		.keys = store.keys,
-		.store_bytes = store.memory_bytes,
-		.sessions = store.sessions,
-		.flushes = status->flushes,
-		.flushed_entries = status->flushed_entries,
-		.flushed_bytes = status->flushed_bytes,
-		.sync_us_total = status->sync_us_total,
-		.sync_us_max = status->sync_us_max,
-		.uptime_ms = monotonic_ms() - server->started_ms,
-		.members = server_count_members(server),
-		.cpu_us = metrics_cpu_us(),
-		.entries_proposed = status->proposals,
-		.reads = server->reads_answered,
-		.elections = status->elections,
-		.mark_index = server->mark_index,
-		.mark_hash = server->mark_hash,
-		.level = status->level,
-		.level_max = status->level_max,
-		.version = kv_version_number(RAFT_KV_VERSION),
-		.failed_checks = server_failed_checks(server),
-		.alarms = server_alarms(server, &metrics),
-		.disk_bytes = status->disk_bytes,
-		.snapshot_index = status->snapshot_index,
-		.snapshot_bytes = status->snapshot_bytes,
-		.log_bytes = metrics.log_bytes_since_snapshot,
-		.voters = metrics.n_voters,
-		.lease = status->lease,
-		.lease_us = status->lease_us,
-		.leased_reads = status->leased_reads,
-	};
+	struct kv_member_status answer;
+	answers_status(status, server->store, &answer);
+	answer.rss_bytes = metrics_resident_bytes();
+	answer.pid = (uint64_t)getpid();
+	answer.uptime_ms = monotonic_ms() - server->started_ms;
+	answer.cpu_us = metrics_cpu_us();
+	answer.members = server_count_members(server);
+	answer.voters = metrics.n_voters;
+	answer.reads = server->reads_answered;
+	answer.mark_index = server->mark_index;
+	answer.mark_hash = server->mark_hash;
+	answer.version = kv_version_number(RAFT_KV_VERSION);
+	answer.failed_checks = server_failed_checks(server);
+	answer.alarms = server_alarms(server, &metrics);
+	answer.log_bytes = metrics.log_bytes_since_snapshot;
 	uint8_t *data = clients_answer_data(&server->clients, client, id, (uint32_t)KV_STATUS_SIZE);
 	if (data != NULL)
 		kv_status_encode(data, &answer);
-}
-
-/* A page of the store: first measured, then written, so that no buffer of unknown size is needed. */
-struct dump {
-	uint32_t count;
-	size_t size; /* of the page so far */
-	bool more;
-	uint8_t *cursor; /* NULL while measuring */
-	uint32_t left;	 /* while writing */
-};
-
-static bool dump_measure(void *arg, const struct kv_item *item)
-{
-	struct dump *dump = arg;
-	size_t size = KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
-	if (dump->count > 0 && dump->size + size > KV_PAGE_SIZE_MAX) {
-		dump->more = true;
-		return false;
-	}
-	dump->size += size;
-	dump->count++;
-	return true;
-}
-
-static bool dump_write(void *arg, const struct kv_item *item)
-{
-	struct dump *dump = arg;
-	if (dump->left == 0)
-		return false;
-	kv_dump_item_encode(dump->cursor, item);
-	dump->cursor += KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
-	dump->left--;
-	return true;
 }
 
 /* The snapshot that a page is of: the one of the page before, or a new one. NULL: the client was told why not. */
@@ -132,21 +69,11 @@ void server_answer_dump(struct server *server, struct client *client, const stru
 	const struct kv_snapshot *snapshot = pin(server, client, item->id, request.applied);
 	if (snapshot == NULL)
 		return;
-	bool after = (request.flags & KV_DUMP_AFTER) != 0;
-	struct dump dump = {.size = KV_DUMP_PAGE_HEADER_SIZE};
-	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_measure, &dump);
-	struct kv_dump_page page = {.applied = kv_snapshot_applied(snapshot),
-				    .hash = kv_snapshot_hash(snapshot),
-				    .more = dump.more,
-				    .count = dump.count};
-	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)dump.size);
-	if (data == NULL)
-		return;
-	kv_dump_page_encode(data, &page);
-	dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
-	dump.left = dump.count;
-	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_write, &dump);
-	raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+	struct kv_dump_page page;
+	size_t size = answers_dump_measure(snapshot, &request, KV_PAGE_SIZE_MAX, &page);
+	uint8_t *data = clients_answer_data(&server->clients, client, item->id, (uint32_t)size);
+	if (data != NULL)
+		answers_dump_write(snapshot, &request, &page, data, size);
 }
 
 static uint8_t answer_from_pins(int result)
@@ -194,30 +121,6 @@ void server_answer_backup(struct server *server, struct client *client, const st
 
 #define LOG_PAGE_ENTRIES_MAX 4096u
 
-static size_t log_page_size(const struct raft_entry *entries, uint32_t n)
-{
-	size_t size = KV_LOG_PAGE_HEADER_SIZE;
-	for (uint32_t k = 0; k < n; k++)
-		size += KV_LOG_ITEM_SIZE(entries[k].size);
-	return size;
-}
-
-static void log_page_write(uint8_t *data, const struct kv_log_page *page, const struct raft_entry *entries)
-{
-	kv_log_page_encode(data, page);
-	data += KV_LOG_PAGE_HEADER_SIZE;
-	for (uint32_t k = 0; k < page->count; k++) {
-		struct kv_log_item item = {.index = page->first + k,
-					   .term = entries[k].term,
-					   .time_ms = entries[k].time_ms,
-					   .type = entries[k].type,
-					   .data = entries[k].data,
-					   .size = entries[k].size};
-		kv_log_item_encode(data, &item);
-		data += KV_LOG_ITEM_SIZE(item.size);
-	}
-}
-
 void server_answer_log(struct server *server, struct client *client, const struct kv_frame_item *item)
 {
 	uint64_t first;
@@ -239,9 +142,9 @@ void server_answer_log(struct server *server, struct client *client, const struc
 		struct kv_log_page page = {
 			.last = server->status.last_index, .commit = server->status.commit, .first = first, .count = n};
 		uint8_t *data =
-			clients_answer_data(&server->clients, client, item->id, (uint32_t)log_page_size(entries, n));
+			clients_answer_data(&server->clients, client, item->id, (uint32_t)answers_log_size(entries, n));
 		if (data != NULL)
-			log_page_write(data, &page, entries);
+			answers_log_write(&page, entries, data);
 	} else {
 		clients_answer_plain(&server->clients, client, item->id, KV_ANSWER_BUSY, 0, false);
 	}

@@ -1,8 +1,8 @@
 /*
  * One member at work: the event loop and what hangs on it. main.c makes and runs it; requests.c answers clients and is
- * the state machine's side of the replicator; state.c writes and loads the store whole; pages.c fills the long answers
- * (status, dump, log); admin.c is for operators; manager.c for the service manager; health.c and monitor.c tell how it
- * fares.
+ * the state machine's side of the replicator; state.c writes and loads the store whole; pages.c gives the long answers
+ * (status, dump, log), which answers.c fills in; admin.c is for operators; manager.c for the service manager; health.c
+ * and monitor.c tell how it fares.
  */
 #ifndef RAFT_KV_SERVER_H
 #define RAFT_KV_SERVER_H

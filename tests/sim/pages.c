@@ -1,11 +1,13 @@
 /*
  * What a member answers to operators: its status and health, its beats, the membership, pages of its log and of its state, pieces of a backup. What
- * daemon/pages.c and daemon/admin.c do in raftd, with smaller pages, so that small states have several.
+ * daemon/pages.c and daemon/admin.c do in raftd, filled in by the same daemon/answers.c, with smaller pages, so that small states
+ * have several.
  *
  * Must not know whether the answers are right: operator.c looks at them.
  */
 #include "operator.h"
 
+#include "daemon/answers.h"
 #include "daemon/assert.h"
 #include "kv/admin.h"
 
@@ -70,44 +72,22 @@ static void answer_status(const struct question *question)
 {
 	char version[SIM_VERSION_SIZE];
 	struct replicator_status status;
-	struct kv_stats store;
+	struct kv_member_status answer;
 	replica_get_status(question->member->replica, &status);
-	kv_store_stats(question->member->store, &store);
+	answers_status(&status, question->member->store, &answer);
 	sim_level_version(question->sim, question->number, version);
-	const struct kv_member_status answer = {.id = status.id,
-						.incarnation = status.incarnation,
-						.role = status.role,
-						.leader = status.leader,
-						.term = status.term,
-						.commit = status.commit,
-						.applied = status.applied,
-						.last = status.last_index,
-						.durable = status.durable_index,
-						.first = status.first_index,
-						.state_hash = kv_store_hash(question->member->store),
-						.keys = store.keys,
-						.sessions = store.sessions,
-						.version = kv_version_number(version),
-						.failed_checks = failed_checks(question, &status),
-						.alarms = alarms(question)};
+	answer.version = kv_version_number(version);
+	answer.failed_checks = failed_checks(question, &status);
+	answer.alarms = alarms(question);
 	kv_status_encode(answer_data(question, KV_STATUS_SIZE), &answer);
 }
 
 static void answer_members(const struct question *question)
 {
 	struct replicator_membership from;
-	struct kv_membership to = {0};
+	struct kv_membership to;
 	replica_get_membership(question->member->replica, &from);
-	to.index = from.index;
-	to.committed = from.committed;
-	to.count = from.n_members;
-	for (unsigned k = 0; k < from.n_members; k++) {
-		to.members[k].id = from.members[k].id;
-		to.members[k].role = (uint8_t)from.members[k].role;
-		to.members[k].incarnation = from.members[k].incarnation;
-		memcpy(to.members[k].peer, from.members[k].peer, sizeof to.members[k].peer);
-		memcpy(to.members[k].client, from.members[k].client, sizeof to.members[k].client);
-	}
+	answers_membership(&from, &to);
 	kv_membership_encode(answer_data(question, kv_membership_size(&to)), &to);
 }
 
@@ -129,20 +109,8 @@ static void answer_beats(const struct question *question)
 				  .heartbeat_us = question->sim->plan.heartbeat_us,
 				  .voters = status.n_voters,
 				  .newest = status.beat};
-	answer.count = replica_get_beats(replica, sim_clock_us(question->sim, question->number), after, beats, KV_BEATS_MAX);
-	for (uint64_t k = 0; k < answer.count; k++) {
-		struct kv_beat *to = &answer.beats[k];
-		*to = (struct kv_beat){.number = beats[k].number,
-				       .term = beats[k].term,
-				       .age_us = beats[k].age_us,
-				       .quorum = beats[k].quorum,
-				       .quorum_us = beats[k].quorum_us,
-				       .n_answers = beats[k].n_answers};
-		for (unsigned j = 0; j < beats[k].n_answers; j++) {
-			to->answers[j].id = beats[k].answers[j].id;
-			to->answers[j].after_us = beats[k].answers[j].after_us;
-		}
-	}
+	unsigned n = replica_get_beats(replica, sim_clock_us(question->sim, question->number), after, beats, KV_BEATS_MAX);
+	answers_beats(beats, n, &answer);
 	kv_beats_encode(answer_data(question, kv_beats_size(&answer)), &answer);
 }
 
@@ -189,24 +157,9 @@ static void answer_log(const struct question *question)
 		answer_plain(question, KV_ANSWER_BUSY); /* its disk fails */
 		return;
 	}
-	size_t size = KV_LOG_PAGE_HEADER_SIZE;
-	for (uint32_t k = 0; k < n; k++)
-		size += KV_LOG_ITEM_SIZE(entries[k].size);
 	const struct kv_log_page page = {
 		.last = status.last_index, .commit = status.commit, .first = first, .count = n};
-	uint8_t *data = answer_data(question, size);
-	kv_log_page_encode(data, &page);
-	data += KV_LOG_PAGE_HEADER_SIZE;
-	for (uint32_t k = 0; k < n; k++) {
-		const struct kv_log_item item = {.index = first + k,
-						 .term = entries[k].term,
-						 .time_ms = entries[k].time_ms,
-						 .type = entries[k].type,
-						 .data = entries[k].data,
-						 .size = entries[k].size};
-		kv_log_item_encode(data, &item);
-		data += KV_LOG_ITEM_SIZE(item.size);
-	}
+	answers_log_write(&page, entries, answer_data(question, answers_log_size(entries, n)));
 }
 
 /* The state, which a pin keeps from page to page ------------------------------------------------------- */
@@ -222,36 +175,6 @@ static const struct kv_snapshot *pin(const struct question *question, uint64_t a
 	return snapshot;
 }
 
-struct dump {
-	uint32_t count, left;
-	size_t size;
-	bool more;
-	uint8_t *cursor;
-};
-
-static bool dump_measure(void *arg, const struct kv_item *item)
-{
-	struct dump *dump = arg;
-	size_t size = KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
-	dump->more = dump->count > 0 && dump->size + size > SIM_PAGE_BYTES;
-	if (dump->more)
-		return false;
-	dump->size += size;
-	dump->count++;
-	return true;
-}
-
-static bool dump_write(void *arg, const struct kv_item *item)
-{
-	struct dump *dump = arg;
-	if (dump->left == 0)
-		return false;
-	kv_dump_item_encode(dump->cursor, item);
-	dump->cursor += KV_DUMP_ITEM_SIZE(item->key_size, item->value_size);
-	dump->left--;
-	return true;
-}
-
 static void answer_dump(const struct question *question)
 {
 	struct kv_dump_request request;
@@ -262,19 +185,9 @@ static void answer_dump(const struct question *question)
 	const struct kv_snapshot *snapshot = pin(question, request.applied);
 	if (snapshot == NULL)
 		return;
-	bool after = (request.flags & KV_DUMP_AFTER) != 0;
-	struct dump dump = {.size = KV_DUMP_PAGE_HEADER_SIZE};
-	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_measure, &dump);
-	const struct kv_dump_page page = {.applied = kv_snapshot_applied(snapshot),
-					  .hash = kv_snapshot_hash(snapshot),
-					  .more = dump.more,
-					  .count = dump.count};
-	uint8_t *data = answer_data(question, dump.size);
-	kv_dump_page_encode(data, &page);
-	dump.cursor = data + KV_DUMP_PAGE_HEADER_SIZE;
-	dump.left = dump.count;
-	kv_snapshot_walk(snapshot, request.key, request.key_size, after, dump_write, &dump);
-	raft_assert(dump.left == 0 && dump.cursor == data + dump.size);
+	struct kv_dump_page page;
+	size_t size = answers_dump_measure(snapshot, &request, SIM_PAGE_BYTES, &page);
+	answers_dump_write(snapshot, &request, &page, answer_data(question, size), size);
 }
 
 static void answer_backup(const struct question *question)
