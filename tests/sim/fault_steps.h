@@ -48,6 +48,8 @@ void sim_fault_forget_later(struct sim *sim, uint64_t delay_us, unsigned leader,
 bool sim_fault_borne(const struct sim *sim, unsigned lost, unsigned removed);
 /* Faults that may cost a member its data never hit so many that a majority is gone. */
 bool sim_fault_may_lose(struct sim *sim, unsigned member);
+/* It is down, and starts again with an empty directory after down_us; 0: the cluster would not bear that. */
+int sim_fault_empty(struct sim *sim, unsigned member, uint64_t down_us);
 
 /* faults_members.c: asks the leader to, if that is borne */
 int sim_fault_remove(struct sim *sim, unsigned member);

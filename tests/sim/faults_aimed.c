@@ -104,3 +104,36 @@ int sim_fault_old_hello(struct sim *sim, const struct sim_fault *fault)
 	}
 	return 0;
 }
+
+/* Those that a member names in its configuration file, but not itself. */
+static uint64_t in_its_file(const struct sim *sim, unsigned number)
+{
+	struct replica_options options = sim_member_options(sim, number);
+	uint64_t named = 0;
+	for (unsigned k = 0; k < options.founders.n_members; k++)
+		named |= (uint64_t)1 << (options.founders.members[k].id - 1);
+	return named & ~((uint64_t)1 << number);
+}
+
+/* The one that founds clusters loses its directory. When it is back, it hears of all the others what they said when they were blank,
+ * and for a while nothing else. */
+int sim_fault_second_founding(struct sim *sim, const struct sim_fault *fault)
+{
+	static const unsigned founder = 0;
+	struct sim_random random = {fault->b};
+	uint64_t named = in_its_file(sim, founder);
+	uint64_t down_us = sim_fault_down_time(fault->c);
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (((named >> k) & 1) != 0 && !sim_stale_was_blank(sim, k, founder))
+			return 0;
+	if (sim_fault_empty(sim, founder, down_us) == 0)
+		return 0;
+	sim_note(sim, "%u is to hear old hellos", founder + 1);
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (((named >> k) & 1) != 0)
+			sim_stale_blank_hello(sim, k, founder, down_us + 1 + sim_random_below(&random, MILLISECOND));
+	uint64_t one = (uint64_t)1 << founder;
+	uint64_t links = sim_fault_between(sim, ~one, one, fault->a % 2 * 2);
+	sim_fault_cut(sim, links, down_us + MILLISECOND + 1, sim_fault_span(sim_random_u64(&random), SECOND / 2, 3 * SECOND));
+	return 1;
+}

@@ -91,16 +91,9 @@ int sim_fault_misdirected_write(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
-/* Rather one that refuses to start for its damage: as an operator would. It comes back by itself under a new incarnation. */
-int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
+/* It comes back by itself under a new incarnation. */
+int sim_fault_empty(struct sim *sim, unsigned number, uint64_t down_us)
 {
-	uint64_t damaged = 0;
-	for (unsigned k = 0; k < sim_members(sim); k++)
-		if (sim->members[k].lost)
-			damaged |= (uint64_t)1 << k;
-	unsigned number = sim_fault_which(sim, fault);
-	if (damaged != 0 && fault->b % 4 != 0)
-		number = sim_fault_any_of(sim, damaged, fault->a);
 	struct sim_member *member = &sim->members[number];
 	if (!sim_fault_may_lose(sim, number) || !sim_member_is_warned(sim, number))
 		return 0;
@@ -117,8 +110,21 @@ int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
 	member->disk_faults.misdirect = false;
 	member->disk_faults.lose_segment_end = false;
 	member->disk_faults.rot_offered = false;
-	sim_fault_restart(sim, number, sim_fault_down_time(fault->c));
+	sim_fault_restart(sim, number, down_us);
 	return 1;
+}
+
+/* Rather one that refuses to start for its damage: as an operator would. */
+int sim_fault_wipe(struct sim *sim, const struct sim_fault *fault)
+{
+	uint64_t damaged = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		if (sim->members[k].lost)
+			damaged |= (uint64_t)1 << k;
+	unsigned number = sim_fault_which(sim, fault);
+	if (damaged != 0 && fault->b % 4 != 0)
+		number = sim_fault_any_of(sim, damaged, fault->a);
+	return sim_fault_empty(sim, number, sim_fault_down_time(fault->c));
 }
 
 /* No promise is lost by it: the member does not start before all that it may have given are over. */

@@ -399,6 +399,9 @@ void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *
 void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len); /* whole frames */
 /* A hello from a program that knew less than the level arrives now; false: this directory never sent one. */
 bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, unsigned level);
+/* It once said hello from an empty directory; and that hello arrives after the delay. */
+bool sim_stale_was_blank(const struct sim *sim, unsigned from, unsigned to);
+void sim_stale_blank_hello(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us);
 
 /* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);

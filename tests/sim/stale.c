@@ -1,7 +1,7 @@
 /*
  * Answers, votes and orders of earlier terms, held back by the network until they could do harm: a vote arrives when its
  * candidate campaigns again, an acknowledgement or an order to campaign when the member that it concerns leads again. And hellos
- * of older programs, for faults_aimed.c.
+ * of older programs, and of members that were blank, for faults_aimed.c.
  *
  * Everything here was really sent, by this sender to this receiver; it only arrives late. Must not know what members do with it.
  */
@@ -34,6 +34,7 @@ struct memory {
 	struct kept order;	   /* to campaign */
 	struct kept answer, older; /* to appends: the newest, and the last one of an earlier term */
 	struct old_hello hello;	   /* of the oldest program */
+	struct old_hello blank;	   /* of an empty directory, the newest that there was */
 };
 
 struct sim_stale {
@@ -56,6 +57,7 @@ void sim_stale_free(struct sim *sim)
 			free(memory->answer.data);
 			free(memory->older.data);
 			free(memory->hello.kept.data);
+			free(memory->blank.kept.data);
 		}
 	free(sim->stale);
 	sim->stale = NULL;
@@ -113,16 +115,23 @@ void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *
 	}
 }
 
+static void keep_hello(struct old_hello *hello, const struct wire_message *message, const uint8_t *data, size_t len)
+{
+	keep(&hello->kept, message->term, data, len);
+	hello->incarnation = message->from_incarnation;
+	hello->level = message->hello.version_max;
+}
+
 void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len)
 {
-	struct old_hello *hello = &sim->stale->memory[from][to].hello;
+	struct memory *there = &sim->stale->memory[from][to];
 	struct wire_message message;
-	if (wire_decode(data, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK ||
-	    (hello->incarnation == message.from_incarnation && hello->level <= message.hello.version_max))
+	if (wire_decode(data, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK)
 		return;
-	keep(&hello->kept, message.term, data, len);
-	hello->incarnation = message.from_incarnation;
-	hello->level = message.hello.version_max;
+	if (there->hello.incarnation != message.from_incarnation || there->hello.level > message.hello.version_max)
+		keep_hello(&there->hello, &message, data, len);
+	if (message.hello.blank && there->blank.incarnation != message.from_incarnation)
+		keep_hello(&there->blank, &message, data, len);
 }
 
 bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, unsigned level)
@@ -132,4 +141,16 @@ bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incar
 		return false;
 	sim_network_put(sim, from, to, hello->kept.data, hello->kept.len, 0);
 	return true;
+}
+
+bool sim_stale_was_blank(const struct sim *sim, unsigned from, unsigned to)
+{
+	return sim->stale->memory[from][to].blank.kept.data != NULL;
+}
+
+void sim_stale_blank_hello(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us)
+{
+	const struct kept *kept = &sim->stale->memory[from][to].blank.kept;
+	raft_assert(kept->data != NULL);
+	sim_network_put(sim, from, to, kept->data, kept->len, delay_us);
 }
