@@ -141,7 +141,8 @@ $(OUT)/raftctl: $(call obj,$(RAFTCTL)) $(call obj,$(filter bridge/line%.c,$(BRID
 $(OUT)/raft-bench: $(call obj,$(BENCH)) $(OUT)/libkv.a
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(EVENT_LIBS) $(XXH_LIBS) -lm -lpthread -o $@
-$(OUT)/raft-sim: $(call obj,$(SIM) $(LINEARIZABILITY) daemon/answers.c) $(REPLICATOR_LIBS) $(OUT)/libkv.a
+SIM_PARTS = $(call obj,$(SIM) $(LINEARIZABILITY) daemon/answers.c) $(REPLICATOR_LIBS) $(OUT)/libkv.a
+$(OUT)/raft-sim: $(SIM_PARTS)
 	$(call say,LINK $@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread -o $@
 $(OUT)/raft-linearizability: $(call obj,$(LINEARIZABILITY) tests/linearizability/main.c)
@@ -261,7 +262,7 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(KV) $(CONFIG) daemon/transport/wire.c $(wildca
 .PHONY: mutants mutants-check coverage
 mutants mutants-check: export MUTANT_COMPILE = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)
 mutants: export MUTANT_LINK = $(CC) $(ALL_LDFLAGS)
-mutants: export MUTANT_LIBS = $(call obj,$(SIM) $(LINEARIZABILITY)) $(REPLICATOR_LIBS) $(OUT)/libkv.a $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread
+mutants: export MUTANT_LIBS = $(SIM_PARTS) $(ZMQ_LIBS) $(INI_LIBS) $(XXH_LIBS) -lpthread
 mutants: $(OUT)/raft-sim
 	python3 tests/sim/mutants/run.py --build $(OUT)/mutants --original $< $(MUTANT_OPTIONS) $(MUTANT)
 mutants-check:
