@@ -128,7 +128,8 @@ struct replica {
 	void *machine_arg;
 
 	uint64_t incarnation;
-	bool aside; /* the directory holds what was damaged: blank or not, it is none that a cluster is founded with */
+	bool aside; /* the directory holds what was damaged, or a snapshot that cannot be read: blank or not, it is none that a
+		     * cluster is founded with */
 	uint64_t commit;
 	uint64_t applied;
 	uint64_t durable_seq; /* last one told to the core */
