@@ -266,9 +266,11 @@ void replica_on_checkpoint(struct replica *replica, const struct wire_message *w
 	if (replica_is_foreign(replica, wire) || wire->term != status.hard_state.term)
 		return;
 	bool verdict = wire->checkpoint.majority || wire->checkpoint.undecided;
+	/* Those may be the last words of a leader that stops: its connection can be seen to close before they arrive. */
+	bool gone = status.leader == RAFT_NO_MEMBER;
 	if (status.role == RAFT_LEADER && !verdict)
 		on_answer(replica, &status, wire);
-	else if (status.leader == wire->from && verdict)
+	else if ((status.leader == wire->from || gone) && verdict)
 		on_verdict(replica, wire);
 	else if (status.leader == wire->from)
 		on_question(replica, wire);

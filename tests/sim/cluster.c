@@ -441,6 +441,7 @@ static void diverge(struct sim *sim, unsigned number)
 	if (!somebody)
 		sim_fail(sim, "member %u says that its state differs, and all are equal", number + 1);
 	sim->counts.divergences++;
+	sim->diverged_us = sim->now_us;
 	sim_member_crash(sim, number, SIM_KILL);
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }

@@ -143,6 +143,18 @@ static void run_until(struct sim *sim, uint64_t end_us, size_t *fault)
 	tell_time(sim);
 }
 
+/* While voters are missing, a leader waits five seconds for them before it says that states differ, and stops itself: that may
+ * be at the very end. Those that stopped are started again, and get as long a calm as the others had. What somebody did not hear
+ * of it the next leader says once more. */
+static void run_diverged(struct sim *sim, size_t *fault)
+{
+	uint64_t span_us = calm_span_us(&sim->plan);
+	for (unsigned more = 0; more < CALM_MORE && sim->now_us < sim->diverged_us + span_us; more++) {
+		run_until(sim, sim->diverged_us + span_us, fault);
+		run_until(sim, sim->now_us + sim_members_apply_us(sim) + quiet_span_us(&sim->plan), fault);
+	}
+}
+
 /* Returns the time at which the trial, if there is one, is over. */
 static uint64_t run_trial(struct sim *sim, uint64_t now_us, size_t *fault)
 {
@@ -204,6 +216,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *result, bool trace)
 		run_until(sim, calm_us += calm_span_us(plan), &fault);
 	calm_us += sim_members_apply_us(sim); /* thousands of entries may have been committed in the last moments */
 	run_until(sim, calm_us + quiet_span_us(plan), &fault);
+	run_diverged(sim, &fault);
 	sim_clients_check_calm(sim);
 	sim_check_calm(sim);
 	sim_members_check_calm(sim);

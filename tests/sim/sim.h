@@ -165,6 +165,7 @@ struct sim {
 	uint32_t ever;		     /* bit k: member number k was in a committed configuration */
 	bool founded;		     /* every founder was a voter once */
 	uint64_t wrong_until_us;     /* until then somebody may act on what a wrong state has said */
+	uint64_t diverged_us;	     /* when a member last stopped because states differ */
 	bool calm;		     /* no more faults */
 	bool silent;		     /* nor new requests */
 	bool even;		     /* nothing takes longer than the least: delays, syncs */

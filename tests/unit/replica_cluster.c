@@ -194,7 +194,7 @@ static int transport_receive(struct transport *transport, struct transport_event
 {
 	struct node *node = owner(transport);
 	free(node->current);
-	node->current = node->inbox;
+	node->current = node->deaf ? NULL : node->inbox;
 	if (!node->current)
 		return 0;
 	node->inbox = node->current->next;
@@ -210,7 +210,7 @@ static int transport_fd(struct transport *transport)
 
 static bool transport_pending(struct transport *transport)
 {
-	return owner(transport)->inbox != NULL;
+	return !owner(transport)->deaf && owner(transport)->inbox != NULL;
 }
 
 static bool transport_stats(struct transport *transport, uint64_t peer, struct transport_peer_stats *ret)

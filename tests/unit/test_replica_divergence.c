@@ -101,6 +101,33 @@ static void two_that_differ_stop_in_the_end(void **state)
 	cluster_free(cluster);
 }
 
+/* The last word of a leader that stops is heard by one that has just seen its connection close, or waited for it in vain. */
+static void a_verdict_counts_when_its_leader_is_gone(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned leader = cluster_leader(cluster);
+	struct node *last = cluster_node(cluster, leader % 3 + 1), *wrong = cluster_node(cluster, (leader + 1) % 3 + 1);
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++)
+		cluster_node(cluster, id)->hash ^= id;
+	assert_int_equal(cluster_propose(cluster, leader, 40, 10), 0);
+	last->deaf = true;
+	cluster_run_ms(cluster, 120);
+	assert_int_equal(n_stopped(cluster), 0); /* the last answer could still decide */
+	wrong->deaf = true;
+	last->deaf = false;
+	for (unsigned ms = 0; ms < 10 && cluster_node(cluster, leader)->result == 0; ms++)
+		cluster_run_ms(cluster, 1);
+	assert_int_equal(cluster_node(cluster, leader)->result, REPLICATOR_E_DIVERGED);
+	cluster_run_ms(cluster, 500);
+	assert_int_equal(wrong->result, 0);
+	assert_int_equal(cluster_status(cluster, wrong->id).leader, 0);
+	wrong->deaf = false;
+	cluster_run_ms(cluster, 10);
+	assert_int_equal(wrong->result, REPLICATOR_E_DIVERGED);
+	cluster_free(cluster);
+}
+
 /* One that lags is asked about an entry that it has not reached. */
 static void a_question_waits_until_it_is_reached(void **state)
 {
@@ -128,6 +155,7 @@ int main(void)
 		cmocka_unit_test(a_leader_that_differs_stops),
 		cmocka_unit_test(without_a_majority_all_that_differ_stop),
 		cmocka_unit_test(two_that_differ_stop_in_the_end),
+		cmocka_unit_test(a_verdict_counts_when_its_leader_is_gone),
 		cmocka_unit_test(a_question_waits_until_it_is_reached),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
