@@ -219,6 +219,9 @@ static void begin_round(struct replica *replica, const struct raft_status *statu
 	divergence->asked_us = replica->now_us;
 	divergence->asked_term = status->hard_state.term;
 	divergence->open = true;
+	/* It may be the entry of an earlier term's round: who answered then may have started again since. */
+	for (unsigned k = 0; k < 2 * RAFT_MEMBERS_MAX; k++)
+		replica->peers[k].checkpoint = (struct replica_checkpoint){0};
 }
 
 void replica_tend_divergence(struct replica *replica)

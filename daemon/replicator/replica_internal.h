@@ -47,7 +47,7 @@ struct replica_peer {
 	uint64_t greeted_us; /* when a hello of it was answered with one */
 	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
-	struct replica_checkpoint checkpoint; /* its answer to this leader's last question */
+	struct replica_checkpoint checkpoint; /* its answer in the round under way */
 };
 
 /* A snapshot of the state machine on its way to the disk. */

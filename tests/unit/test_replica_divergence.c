@@ -147,6 +147,34 @@ static void a_question_waits_until_it_is_reached(void **state)
 	cluster_free(cluster);
 }
 
+/* What a member said in an earlier term may hold no longer: it was started again, and its memory is good now. */
+static void answers_of_an_earlier_term_do_not_count(void **state)
+{
+	struct replica_cluster *cluster = running(3);
+	unsigned leader = cluster_leader(cluster);
+	unsigned wrong = leader % 3 + 1;
+	(void)state;
+	cluster_kill(cluster, wrong % 3 + 1);
+	cluster_node(cluster, wrong)->hash ^= 1;
+	unsigned missing = 16 - (unsigned)(cluster_status(cluster, leader).last_index % 16);
+	cluster_write(cluster, leader, missing, 10); /* up to a checkpoint; the next one stays far */
+	cluster_run_ms(cluster, 500);
+
+	cluster_node(cluster, leader)->cut = true;
+	assert_int_equal(cluster_propose(cluster, leader, 1, 10), 0); /* only this one can be elected again */
+	cluster_run_ms(cluster, 1000);
+	assert_int_not_equal(cluster_status(cluster, leader).role, RAFT_LEADER);
+	cluster_kill(cluster, wrong);
+	assert_int_equal(cluster_start(cluster, wrong), 0);
+	cluster_node(cluster, leader)->cut = false;
+
+	assert_int_equal(cluster_elect(cluster), leader);
+	cluster_run_ms(cluster, 7000);
+	assert_int_equal(n_stopped(cluster), 0);
+	assert_false(cluster_journal_has(cluster, leader, "diverged"));
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +185,7 @@ int main(void)
 		cmocka_unit_test(two_that_differ_stop_in_the_end),
 		cmocka_unit_test(a_verdict_counts_when_its_leader_is_gone),
 		cmocka_unit_test(a_question_waits_until_it_is_reached),
+		cmocka_unit_test(answers_of_an_earlier_term_do_not_count),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
