@@ -258,9 +258,9 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 
 /* Who belongs to the cluster -------------------------------------------------------------------------- */
 
-static void view_fill(struct sim_view *view, const struct raft_config *config, uint64_t index)
+static void view_fill(struct sim_view *view, const struct raft *core, const struct raft_config *config, uint64_t index)
 {
-	*view = (struct sim_view){.index = index, .level = config->level};
+	*view = (struct sim_view){.index = index, .term = raft_term_at(core, index), .level = config->level};
 	for (unsigned k = 0; k < config->n_members; k++) {
 		const struct raft_config_member *member = &config->members[k];
 		raft_assert(member->id >= 1 && member->id <= SIM_MEMBERS_MAX);
@@ -283,11 +283,11 @@ static void view_update(struct sim *sim, unsigned number)
 	if (config != NULL)
 		sim_level_seen(sim, number, config, index);
 	if (config != NULL && index != view->index)
-		view_fill(view, config, index);
+		view_fill(view, core, config, index);
 	config = raft_config_at(core, status.commit, &index);
 	if (config == NULL || index <= sim->committed.index)
 		return;
-	view_fill(&sim->committed, config, index);
+	view_fill(&sim->committed, core, config, index);
 	sim->ever |= sim->committed.members;
 	uint32_t founders = (1u << sim->plan.members) - 1;
 	if (!sim->founded && (sim->committed.voters & founders) == founders) {

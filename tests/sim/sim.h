@@ -89,7 +89,8 @@ struct sim_event {
 
 /* The newest configuration in a member's log, as of its last turn: what a member that is down would start with, too. */
 struct sim_view {
-	uint64_t index;				/* of its entry; 0: none */
+	uint64_t index;				/* of its entry; 0: none … */
+	uint64_t term;				/* … and its term; 0: the member's log begins behind it */
 	uint32_t members, voters;		/* bit k: member number k */
 	unsigned level;				/* feature level */
 	uint64_t incarnations[SIM_MEMBERS_MAX]; /* 0: not heard, or no member */
