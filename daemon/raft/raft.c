@@ -155,9 +155,17 @@ static int prepare_message(struct raft *core, const struct raft_message *message
 	return reserve_own(core);
 }
 
+/* What waits to be committed, or for this member's own disk: the others commit without that one, however far it lags. */
+static uint64_t waiting_bytes(const struct raft *core)
+{
+	uint64_t durable = core->writes.durable_index;
+
+	return raft_log_bytes(&core->log, durable < core->commit ? durable : core->commit, core->log.last_index);
+}
+
 static int prepare_propose(struct raft *core, const struct raft_event *event)
 {
-	uint64_t waiting = raft_log_bytes(&core->log, core->commit, core->log.last_index);
+	uint64_t waiting = waiting_bytes(core);
 	uint64_t bytes = 0;
 
 	raft_assert(event->propose.n_entries > 0);

@@ -85,7 +85,8 @@ struct raft_options {
 	uint64_t election_timeout_max_us; /* > election_timeout_min_us */
 	uint32_t batch_bytes_max;	  /* entries in one message, in bytes; one entry always fits */
 	uint32_t window_bytes_max;	  /* unacknowledged entries on their way to one follower */
-	uint64_t uncommitted_bytes_max;	  /* a leader's entries that are not committed yet: above, RAFT_E_BUSY */
+	uint64_t uncommitted_bytes_max;	  /* a leader's entries that are not committed yet, or not durable with it:
+					   * above, RAFT_E_BUSY */
 
 	/* Leases (lease.c). Members may differ in all of these: a leader relies on what each voter has promised it. */
 	bool lease; /* as leader, answer reads without a round while enough promises last; needs promise_us */

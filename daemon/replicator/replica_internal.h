@@ -86,11 +86,14 @@ struct replica_restoring {
 	uint64_t index;
 };
 
-/* A disk without room. */
+/* A disk without room, or one that does not get on. */
 struct replica_room {
 	bool full;	   /* as last reported */
 	uint64_t tried;	   /* the voter that leadership was offered to last */
 	uint64_t again_us; /* not offered to the next one before */
+	bool refused;	   /* a proposal, and nothing became durable since */
+	uint64_t refused_us;
+	uint64_t durable_seq; /* then */
 };
 
 /* Comparing states. */
@@ -218,6 +221,8 @@ bool replica_has_room(const struct replica *replica, const struct raft_event *ev
 uint64_t replica_tick_deadline_us(const struct replica *replica);
 int replica_tick(struct replica *replica) __attribute__((warn_unused_result));
 int replica_tend_room(struct replica *replica) __attribute__((warn_unused_result));
+/* The core refused a proposal, for too much waits: if that is for this member's disk, the disk should get on. */
+void replica_note_refusal(struct replica *replica);
 
 /* damage.c: storage_read failed for this entry. The log heals itself, or replica->failed says that the member must stop. */
 void replica_on_unreadable(struct replica *replica, uint64_t index, int error);

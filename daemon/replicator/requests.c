@@ -61,6 +61,8 @@ static int replica_propose_step(struct replica *replica, const struct replicator
 	r = replica_step(replica, &event, replica->entries, &first_index);
 	if (r != RAFT_OK) {
 		replica->runs.count--; /* the one just pushed */
+		if (r == RAFT_E_BUSY)
+			replica_note_refusal(replica);
 		return result_from_core(r);
 	}
 	raft_assert(first_index == run.first_index);

@@ -12,7 +12,8 @@
  * full, reads still have a leader.
  *
  * So it is when the log waits for a snapshot and the disk does not get on with that: a leader that refuses every write gives
- * its log's lane nothing to do, so that nobody notices there that the disk hangs.
+ * its log's lane nothing to do, so that nobody notices there that the disk hangs. And so when what it appended waits for a
+ * file to write it to, while the others commit it, until no more may wait.
  */
 #include "replica_internal.h"
 
@@ -88,6 +89,29 @@ static int hand_over(struct replica *replica)
 	return r < 0 ? r : 0;
 }
 
+void replica_note_refusal(struct replica *replica)
+{
+	struct replica_room *room = &replica->room;
+	if (room->refused)
+		return;
+	room->refused = true;
+	room->refused_us = replica->now_us;
+	room->durable_seq = storage_durable_seq(replica->storage);
+}
+
+/* Since a proposal was refused nothing that waits for this member's disk has become durable, for an election timeout. */
+static bool queue_waits_in_vain(struct replica *replica)
+{
+	struct replica_room *room = &replica->room;
+	struct raft_status status;
+	if (!room->refused)
+		return false;
+	raft_get_own_status(replica->core, &status);
+	if (storage_durable_seq(replica->storage) != room->durable_seq || status.durable_index == status.last_index)
+		room->refused = false;
+	return room->refused && replica->now_us - room->refused_us > replica->options.raft.election_timeout_max_us;
+}
+
 int replica_tend_room(struct replica *replica)
 {
 	bool full = !storage_has_room(replica->storage);
@@ -100,6 +124,6 @@ int replica_tend_room(struct replica *replica)
 		else
 			replica_log(replica, 5, "disk-has-room", "there is room for the log again");
 	}
-	bool refuses = full || replica_log_waits_in_vain(replica);
+	bool refuses = full || replica_log_waits_in_vain(replica) || queue_waits_in_vain(replica);
 	return refuses && replica->now_us >= replica->room.again_us ? hand_over(replica) : 0;
 }

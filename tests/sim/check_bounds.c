@@ -34,14 +34,19 @@ static uint64_t bytes_there(const struct sim *sim, unsigned leader, const struct
 	       sim_entry(checks, sim_log_at(checks, mine, peer->match))->bytes;
 }
 
-/* Bytes on their way to a follower: the window, or one message, which may always be under way. While the leader still looks for
- * the place where the logs agree, what lies before that place is not under way. */
-static void check_windows(struct sim *sim, unsigned number, const struct raft_options *options,
-			  const struct raft_status *status)
+/* Bytes on their way to a follower: the window, or one message, which may always be under way. */
+static uint64_t window_limit(const struct raft_options *options)
 {
 	uint64_t message = options->batch_bytes_max > SIM_COMMAND_MAX ? options->batch_bytes_max : SIM_COMMAND_MAX;
 	uint64_t window = options->window_bytes_max > message ? options->window_bytes_max : message;
-	uint64_t limit = 2 * window;
+	return 2 * window;
+}
+
+/* While the leader still looks for the place where the logs agree, what lies before that place is not under way. */
+static void check_windows(struct sim *sim, unsigned number, const struct raft_options *options,
+			  const struct raft_status *status)
+{
+	uint64_t limit = window_limit(options);
 	for (unsigned k = 0; k < status->n_peers; k++) {
 		const struct raft_progress *peer = &status->peers[k];
 		/* Of a member that came back with another directory the leader may count what it never sent: an answer to an
@@ -101,12 +106,20 @@ void sim_check_bounds_started(struct sim *sim, unsigned number)
 	sim->checks->members[number].log_found = stats.log_bytes_since_snapshot;
 }
 
+/* Entries that are not durable here. A leader takes proposals as long as all that waits is no more than it may have uncommitted, and
+ * one when nothing waits. A follower is sent no more than its window behind what it confirmed, which is on its disk. Both at
+ * once: what a deposed leader had handed to its disk stays under way when the next one cuts it from the log. */
+static uint64_t queue_limit(const struct raft_options *options)
+{
+	return options->uncommitted_bytes_max + SIM_PROPOSAL_MAX + window_limit(options) + RECORD_OVERHEAD;
+}
+
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status)
 {
 	const struct raft_options options = sim_raft_options(sim, number);
 	struct storage_stats stats;
 	storage_get_stats(replica_storage(sim->members[number].replica), &stats);
-	uint64_t queue = 2 * (options.uncommitted_bytes_max + SIM_PROPOSAL_MAX) + RECORD_OVERHEAD;
+	uint64_t queue = queue_limit(&options);
 	if (stats.queued_bytes > queue)
 		sim_fail(sim, "member %u has %" PRIu64 " bytes queued for its disk, above %" PRIu64, number + 1,
 			 stats.queued_bytes, queue);

@@ -333,7 +333,10 @@ void cluster_kill(struct replica_cluster *cluster, unsigned id)
 static void node_turn(struct node *node)
 {
 	struct replica_cluster *cluster = node->cluster;
-	memory_disk_run_all(node->disk, cluster->now_us);
+	if (!node->background_hangs)
+		memory_disk_run_all(node->disk, cluster->now_us);
+	while (node->background_hangs && memory_disk_step(node->disk, DISK_LANE_LOG))
+		;
 	/* What the owner of an event loop does, but within one instant. */
 	for (unsigned k = 0; k < 10 && node->result == 0; k++) {
 		node->result = replica_process(node->replica, cluster->now_us, cluster->now_us / 1000);

@@ -35,6 +35,7 @@ struct node {
 	char journal[64 * 1024]; /* "event text" lines, since the test began */
 	bool cut;		 /* from the network */
 	bool deaf;		 /* what is sent to it waits */
+	bool background_hangs;	 /* its disk does nothing but the log's jobs */
 	unsigned level_max;	 /* feature levels that its program knows; 0: all */
 	unsigned file;		 /* bit k: member k stands in its configuration file; 0: all do */
 	unsigned connected;	 /* bit k: it was told where member k is */

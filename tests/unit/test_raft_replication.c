@@ -395,6 +395,28 @@ static void test_too_much_uncommitted_is_refused_until_it_commits(void **state)
 	assert_int_equal(rc_propose(&c, 1, 1, 1000), RAFT_E_BUSY);
 }
 
+static void test_what_waits_for_the_own_disk_is_bounded_although_the_others_commit(void **state)
+{
+	struct rc_options options = {.n_nodes = 3, .uncommitted_bytes_max = 10000, .seed = 1};
+	unsigned taken = 0;
+
+	(void)state;
+	begin_with(&options);
+	rc_elect(&c, 1);
+	c.disk_frozen[1] = true;
+	while (taken < 100 && rc_propose(&c, 1, 1, 1000) == RAFT_OK) {
+		rc_run_us(&c, 20000);
+		taken++;
+		assert_int_equal(c.nodes[1].status.commit, 1 + taken);
+		assert_int_equal(c.nodes[1].status.durable_index, 1);
+	}
+	assert_int_equal(taken, 9);
+	assert_int_equal(rc_propose(&c, 1, 1, 1000), RAFT_E_BUSY);
+	c.disk_frozen[1] = false;
+	rc_persist(&c, 1);
+	assert_int_equal(rc_propose(&c, 1, 1, 1000), RAFT_OK);
+}
+
 static void test_streaming_is_bounded_by_batch_and_window(void **state) /* trap A13 */
 {
 	struct rc_options options = {.n_nodes = 3, .batch_bytes_max = 1100, .window_bytes_max = 4400, .seed = 1};
@@ -704,6 +726,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_lone_voter_commits_only_what_is_durable, end),
 		cmocka_unit_test_teardown(test_proposals_are_numbered_and_refused_elsewhere, end),
 		cmocka_unit_test_teardown(test_too_much_uncommitted_is_refused_until_it_commits, end),
+		cmocka_unit_test_teardown(test_what_waits_for_the_own_disk_is_bounded_although_the_others_commit,
+					  end),
 		cmocka_unit_test_teardown(test_streaming_is_bounded_by_batch_and_window, end),
 		cmocka_unit_test_teardown(test_entry_larger_than_batch_and_window_still_goes, end),
 		cmocka_unit_test_teardown(test_lost_append_shows_at_the_next_heartbeat, end),

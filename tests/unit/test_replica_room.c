@@ -116,6 +116,46 @@ static void full_leader_hands_over(void **state)
 	cluster_free(cluster);
 }
 
+static uint64_t queued_bytes(struct replica_cluster *cluster, unsigned id)
+{
+	struct storage_stats stats;
+	storage_get_stats(replica_storage(cluster_node(cluster, id)->replica), &stats);
+	return stats.queued_bytes;
+}
+
+/* Its log comes to the end of its file, and no other is prepared. The others commit without it: it must not take ever more, and
+ * when it takes nothing any more, not lead. */
+static void leader_without_another_file_hands_over(void **state)
+{
+	struct replica_cluster *cluster = founded(3);
+	unsigned leader = cluster_leader(cluster);
+	uint64_t queue_max = cluster->options.raft.uncommitted_bytes_max + SEGMENT;
+	int r = 0;
+	(void)state;
+	cluster_node(cluster, leader)->background_hangs = true;
+	for (unsigned k = 0; k < 2000 && r == 0; k++) {
+		r = cluster_propose(cluster, leader, 4, 1000);
+		cluster_run_ms(cluster, 5);
+		assert_in_range(queued_bytes(cluster, leader), 0, queue_max);
+	}
+	assert_int_equal(r, REPLICATOR_E_BUSY);
+	assert_int_equal(cluster_status(cluster, leader).commit, cluster_status(cluster, leader).last_index);
+	cluster_run_ms(cluster, 1000);
+	unsigned next = cluster_leader(cluster);
+	assert_int_not_equal(next, 0);
+	assert_int_not_equal(next, leader);
+	for (unsigned k = 0; k < 500; k++) {
+		assert_int_equal(cluster_propose(cluster, next, 4, 1000), 0);
+		cluster_run_ms(cluster, 5);
+		assert_in_range(queued_bytes(cluster, leader), 0, queue_max);
+	}
+	nobody_stopped(cluster);
+	cluster_node(cluster, leader)->background_hangs = false;
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	assert_int_equal(cluster_node(cluster, leader)->hash, cluster_node(cluster, next)->hash);
+	cluster_free(cluster);
+}
+
 /* A batch that is larger than all the room that is left is dropped, not fatal. */
 static void full_follower_gets_large_batches(void **state)
 {
@@ -191,7 +231,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(elects_and_reads_with_all_disks_full), cmocka_unit_test(full_leader_hands_over),
 		cmocka_unit_test(full_follower_gets_large_batches),	cmocka_unit_test(no_promotion_without_room),
-		cmocka_unit_test(single_member_waits_for_room),
+		cmocka_unit_test(single_member_waits_for_room),		cmocka_unit_test(leader_without_another_file_hands_over),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
