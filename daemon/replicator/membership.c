@@ -426,7 +426,8 @@ void replica_on_not_a_member(struct replica *replica, const struct wire_message 
 /* Whom to answer -------------------------------------------------------------------------------------- */
 
 /* A member with an empty directory knows those who stand in its configuration file, one that was down for long those of its log, and
- * this leader may not be one of them: they would follow, but not be able to answer. */
+ * this leader may not be one of them: they would follow, but not be able to answer. Nor could they give their votes, when only this
+ * member can still be elected. */
 static void tell_endpoint(struct replica *replica)
 {
 	struct raft_status status;
@@ -437,7 +438,9 @@ static void tell_endpoint(struct replica *replica)
 	raft_get_status(replica->core, &status);
 	const struct raft_config_member *self =
 		config != NULL ? raft_config_find(config, replica->options.raft.id) : NULL;
-	if (status.role != RAFT_LEADER || self == NULL || self->peer_endpoint[0] == '\0')
+	bool wants_answers =
+		status.role == RAFT_LEADER || status.role == RAFT_CANDIDATE || status.role == RAFT_PRE_CANDIDATE;
+	if (!wants_answers || self == NULL || self->peer_endpoint[0] == '\0')
 		return;
 	for (unsigned k = 0; k < status.n_peers; k++) {
 		if (replica->now_us < status.peers[k].last_contact_us + replica->options.raft.election_timeout_max_us)
@@ -448,15 +451,20 @@ static void tell_endpoint(struct replica *replica)
 	}
 }
 
-/* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows. Not of those
- * whose endpoints are known. */
+/* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
+ * knows of none, of who would be elected. Not of those whose endpoints are known. One at a time: whoever only says that it
+ * belongs here must not use up the places of those who do. */
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
 	raft_get_own_status(replica->core, &status);
 	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
-	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (status.member && status.leader != wire->from))
+	bool has_other_leader = status.leader != RAFT_NO_MEMBER && status.leader != wire->from;
+	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (status.member && has_other_leader))
 		return;
+	if (replica->guest != 0 && replica->guest != wire->from && !is_known(replica, replica->guest))
+		replica->transport->ops->remove_peer(replica->transport, replica->guest);
+	replica->guest = wire->from;
 	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
 	if (r < 0)
 		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "unreachable",

@@ -166,6 +166,7 @@ struct replica {
 	uint64_t disconnect_us;		/* those that left are disconnected then */
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;
+	uint64_t guest; /* can be answered, because it said where, and may be in no configuration known here; 0: there was none */
 	bool removed;
 	unsigned own_role;  /* in the configuration, as last reported */
 	bool leader_missed; /* that there is no leader was reported, once for each time that one is lost */

@@ -34,7 +34,7 @@ enum wire_type {
 	WIRE_SNAPSHOT_CHUNK = 9,   /* that piece */
 	WIRE_NOT_A_MEMBER = 10,	   /* to a stranger: you are not in the committed configuration */
 	WIRE_CHECKPOINT = 11, /* leader: what is your state as of this entry? member: this. leader: that is wrong */
-	WIRE_ENDPOINT = 12,   /* leader, to a member that is silent: here I can be answered */
+	WIRE_ENDPOINT = 12,   /* leader or candidate, to a member that is silent: here I can be answered */
 };
 
 struct wire_message {

@@ -195,6 +195,40 @@ static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **sta
 	cluster_free(cluster);
 }
 
+/* A member joined while it was away, and now only that one can be elected, and not without its vote. */
+static void member_that_was_away_votes_for_one_that_it_does_not_know(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(4);
+	const struct replicator_change add = {.type = REPLICATOR_ADD, .id = 4, .peer = "test:4", .client = ""};
+	uint64_t index = 0;
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++) {
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	cluster_write(cluster, 1, 5, 10);
+	cluster_kill(cluster, 3);
+	assert_int_equal(cluster_start(cluster, 4), 0);
+	assert_int_equal(replica_change(cluster_node(cluster, 1)->replica, &add, cluster->now_us, 0, &index), 0);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 4, cluster_status(cluster, 4).incarnation);
+	cluster_write(cluster, 1, 5, 10);
+	cluster_kill(cluster, 2);
+	assert_int_equal(cluster_propose(cluster, 1, 1, 10), 0);
+	uint64_t last = cluster_status(cluster, 1).last_index;
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_status(cluster, 4).last_index, last);
+	cluster_kill(cluster, 1);
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 4);
+	assert_int_equal(cluster_status(cluster, 3).applied, cluster_status(cluster, 4).applied);
+	cluster_free(cluster);
+}
+
 /* An operator founded while it was away. It starts empty, and what the others said when they were blank arrives now. */
 static void old_hellos_found_no_second_cluster(void **state)
 {
@@ -299,6 +333,7 @@ int main(void)
 		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
+		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
