@@ -118,6 +118,9 @@ struct sim_watch {
 	uint32_t config;	   /* in force in its log, by number */
 	unsigned forgotten;	   /* newest records that rotted and looked like torn ones, of this directory */
 	uint64_t log_found; /* bytes of log since the newest snapshot when this life began; 0: there is a newer one */
+	struct {
+		uint64_t snapshot, term, turn;
+	} log_long; /* it took a write although its log had outgrown its share: the newest snapshot, its term, and the turn then */
 	bool retired;	    /* long out of the cluster: nobody looks at it any more */
 	bool cut_short;	    /* its disk failed it in the middle of a turn: this life ends */
 };

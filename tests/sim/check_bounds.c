@@ -60,21 +60,28 @@ static void check_windows(struct sim *sim, unsigned number, const struct raft_op
 	}
 }
 
-/* Entries of its own term that a leader took and has not committed. */
-static void check_uncommitted(struct sim *sim, unsigned number, const struct raft_options *options,
+/* Entries of its own term that a leader took, and that are not committed or not on its own disk. */
+static void check_waiting(struct sim *sim, unsigned number, const struct raft_options *options,
 			      const struct raft_status *status)
 {
 	const struct sim_checks *checks = sim->checks;
 	const struct sim_log *log = &checks->members[number].log;
 	uint32_t first = sim_check_term(sim, status->hard_state.term)->first_entry;
-	uint64_t from = status->commit;
+	uint64_t from = status->durable_index < status->commit ? status->durable_index : status->commit;
 	if (sim_entry_known(checks, first) && sim_entry(checks, first)->index > from)
 		from = sim_entry(checks, first)->index - 1;
 	uint64_t bytes = sim_entry(checks, sim_log_last(checks, log))->bytes -
 			 sim_entry(checks, sim_log_at(checks, log, from))->bytes;
 	if (bytes > options->uncommitted_bytes_max + SIM_PROPOSAL_MAX)
-		sim_fail(sim, "member %u leads and has %" PRIu64 " bytes uncommitted, above %" PRIu64, number + 1,
-			 bytes, options->uncommitted_bytes_max);
+		sim_fail(sim, "member %u leads and %" PRIu64 " bytes wait for the others or its disk, above %" PRIu64,
+			 number + 1, bytes, options->uncommitted_bytes_max);
+}
+
+/* What the log may grow to before the next snapshot is due. */
+static uint64_t log_share(const struct sim *sim, const struct storage_snapshot_info *newest)
+{
+	uint64_t configured = sim->plan.snapshot_log_bytes;
+	return newest->file_bytes > configured ? newest->file_bytes : configured;
 }
 
 /* The log behind the newest snapshot, however slow the disk that the next one is written to. Without something applied that the
@@ -86,8 +93,7 @@ static void check_log_size(struct sim *sim, unsigned number, const struct raft_o
 	struct storage_snapshot_info newest = {0};
 	struct replica *replica = sim->members[number].replica;
 	(void)storage_snapshot_newest(replica_storage(replica), &newest); /* none: all of the log counts */
-	uint64_t configured = sim->plan.snapshot_log_bytes;
-	uint64_t share = newest.file_bytes > configured ? newest.file_bytes : configured;
+	uint64_t share = log_share(sim, &newest);
 	uint64_t turn = 2 * (options->uncommitted_bytes_max + SIM_PROPOSAL_MAX) + 2 * options->window_bytes_max;
 	struct sim_watch *watch = &sim->checks->members[number];
 	if (stats->log_bytes_since_snapshot < watch->log_found)
@@ -99,11 +105,37 @@ static void check_log_size(struct sim *sim, unsigned number, const struct raft_o
 			 stats->log_bytes_since_snapshot, limit);
 }
 
+/* A leader whose log has outgrown its share twice takes no writes before the snapshot that lets go of it is durable. It measures once a
+ * turn: what it took a whole turn later, with the same newest snapshot, is too much. */
+void sim_check_write_taken(struct sim *sim, unsigned number)
+{
+	struct storage_snapshot_info newest = {0};
+	struct storage_stats stats;
+	struct sim_watch *watch = &sim->checks->members[number];
+	const struct storage *storage = replica_storage(sim->members[number].replica);
+	storage_get_stats(storage, &stats);
+	(void)storage_snapshot_newest(storage, &newest);
+	uint64_t share = log_share(sim, &newest);
+	uint64_t term = watch->before.hard_state.term;
+	if (stats.log_bytes_since_snapshot / 2 < share || watch->applied <= newest.index)
+		return;
+	if (watch->log_long.turn == 0 || watch->log_long.snapshot != newest.index || watch->log_long.term != term) {
+		watch->log_long.snapshot = newest.index;
+		watch->log_long.term = term;
+		watch->log_long.turn = watch->turns;
+	} else if (watch->turns > watch->log_long.turn + 1) {
+		sim_fail(sim,
+			 "member %u takes a write with %" PRIu64 " bytes of log since its newest snapshot, whose share is %" PRIu64,
+			 number + 1, stats.log_bytes_since_snapshot, share);
+	}
+}
+
 void sim_check_bounds_started(struct sim *sim, unsigned number)
 {
 	struct storage_stats stats;
 	storage_get_stats(replica_storage(sim->members[number].replica), &stats);
 	sim->checks->members[number].log_found = stats.log_bytes_since_snapshot;
+	sim->checks->members[number].log_long.turn = 0;
 }
 
 /* Entries that are not durable here. A leader takes proposals as long as all that waits is no more than it may have uncommitted, and
@@ -130,7 +162,7 @@ void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status
 	check_log_size(sim, number, &options, &stats);
 	if (status->role == RAFT_LEADER) {
 		check_windows(sim, number, &options, status);
-		check_uncommitted(sim, number, &options, status);
+		check_waiting(sim, number, &options, status);
 	}
 }
 

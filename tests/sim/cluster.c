@@ -725,8 +725,10 @@ void sim_member_write(struct sim *sim, unsigned number, uint64_t first_ticket,
 		return;
 	int r = replica_propose(member->replica, commands, n, first_ticket, sim_clock_us(sim, number),
 				sim_clock_wall_ms(sim, number));
-	if (r == 0)
+	if (r == 0) {
+		sim_check_write_taken(sim, number);
 		sim_progress_asked(sim, number, first_ticket, n);
+	}
 	for (uint32_t k = 0; r > 0 && k < n; k++)
 		refuse(sim, number, first_ticket + k, r);
 	go_on(sim, number, r);

@@ -454,6 +454,7 @@ void sim_progress_turn(struct sim *sim, unsigned member, const struct raft_statu
 /* forged: nobody sent this. */
 void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len, bool forged);
 void sim_progress_refused(struct sim *sim, unsigned member); /* it calls what it has just heard impossible */
+void sim_check_write_taken(struct sim *sim, unsigned member); /* check_bounds.c: the log may still grow */
 void sim_progress_asked(struct sim *sim, unsigned member, uint64_t first_ticket, uint32_t n); /* the member took them */
 void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
 
