@@ -353,9 +353,10 @@ static void expect_answer(struct replica *replica, struct replica_peer *peer, ui
 	peer->returned.round = raft_number_appends(replica->core);
 }
 
-static bool is_expected(const struct replica_peer *peer, const struct wire_message *wire)
+/* In the term of this leader: since an earlier one in which it led, too, another directory may have taken that one's place. */
+static bool is_expected(const struct replica_peer *peer, const struct wire_message *wire, uint64_t term)
 {
-	return peer->returned.incarnation == wire->from_incarnation && peer->returned.term == wire->term &&
+	return peer->returned.incarnation == wire->from_incarnation && peer->returned.term == term && wire->term == term &&
 	       wire->append_reply.round >= peer->returned.round;
 }
 
@@ -370,7 +371,7 @@ int replica_on_foreign_answer(struct replica *replica, const struct wire_message
 		return 0;
 	/* It may believe that it is the member, as long ago it was, and follow: then only who greets it gets a hello. */
 	replica_greet(replica, peer);
-	if (!is_expected(peer, wire) || is_in_contact(replica, &status, wire->from))
+	if (!is_expected(peer, wire, status.hard_state.term) || is_in_contact(replica, &status, wire->from))
 		return 0;
 	peer->returned = (struct replica_returned){0};
 	return take_incarnation(replica, config, index, wire);

@@ -37,13 +37,13 @@ static void hello_arrives(struct replica_cluster *cluster, unsigned from, uint64
 }
 
 static void answer_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to,
-			   uint64_t round)
+			   uint64_t term, uint64_t round)
 {
 	arrives(cluster, (struct wire_message){.type = WIRE_APPEND_REPLY,
 					       .from = from,
 					       .from_incarnation = incarnation,
 					       .to = to,
-					       .term = cluster_status(cluster, to).term,
+					       .term = term,
 					       .append_reply = {.rejected = true, .round = round}});
 }
 
@@ -70,9 +70,10 @@ static void old_frames_do_not_cost_the_vote(void **state)
 	uint64_t after = cluster_status(cluster, 3).incarnation;
 	assert_true(before != after);
 	for (unsigned killed = 0; killed < 2; killed++) {
-		answer_arrives(cluster, 3, before, 1, 0);
+		uint64_t term = cluster_status(cluster, 1).term;
+		answer_arrives(cluster, 3, before, 1, term, 0);
 		hello_arrives(cluster, 3, before, 1);
-		answer_arrives(cluster, 3, before, 1, 0);
+		answer_arrives(cluster, 3, before, 1, term, 0);
 		cluster_run_ms(cluster, 5000);
 		expect_voter(cluster, 1, 3, after);
 		if (killed == 0) {
@@ -80,6 +81,36 @@ static void old_frames_do_not_cost_the_vote(void **state)
 			cluster_run_ms(cluster, 5000);
 		}
 	}
+	cluster_free(cluster);
+}
+
+static void hand_over(struct replica_cluster *cluster, unsigned from, unsigned to)
+{
+	assert_int_equal(replica_transfer(cluster_node(cluster, from)->replica, to, cluster->now_us), 0);
+	cluster_run_ms(cluster, 1000);
+	assert_int_equal(cluster_elect(cluster), to);
+}
+
+/* The directory did answer what was sent after its hello, in a term in which the same member led; but others have led since, and
+ * another directory has taken its place. */
+static void answers_of_an_earlier_leadership_do_not_cost_the_vote(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	uint64_t there = cluster_status(cluster, 3).incarnation, gone = there + 1;
+	uint64_t term = cluster_status(cluster, 1).term;
+	hello_arrives(cluster, 3, gone, 1);
+	cluster_run_ms(cluster, 100);
+	hand_over(cluster, 1, 2);
+	hand_over(cluster, 2, 1);
+	cluster_kill(cluster, 3);
+	cluster_run_ms(cluster, 5000);
+	answer_arrives(cluster, 3, gone, 1, term, 1000);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 3, there);
 	cluster_free(cluster);
 }
 
@@ -329,6 +360,7 @@ int main(void)
 		cmocka_unit_test(only_those_who_are_there_found),
 		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(old_frames_do_not_cost_the_vote),
+		cmocka_unit_test(answers_of_an_earlier_leadership_do_not_cost_the_vote),
 		cmocka_unit_test(the_first_directory_returns),
 		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
