@@ -331,32 +331,42 @@ static void tell_stranger(struct replica *replica, uint64_t config_index, uint64
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
 }
 
-/* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
-static bool is_in_contact(const struct replica *replica, const struct raft_status *status, uint64_t id)
+/* What the leader knows of the directory that the configuration names; NULL: nothing. */
+static const struct raft_progress *find_named(const struct raft_status *status, uint64_t id)
 {
 	for (unsigned k = 0; k < status->n_peers; k++)
 		if (status->peers[k].id == id && status->peers[k].incarnation != 0)
-			return replica->now_us <
-			       status->peers[k].last_contact_us + replica->options.raft.election_timeout_max_us;
-	return false;
+			return &status->peers[k];
+	return NULL;
+}
+
+/* It is still in use: a second one under the same id is a mistake, or a lie. */
+static bool is_in_contact(const struct replica *replica, const struct raft_progress *named)
+{
+	return named != NULL &&
+	       replica->now_us < named->last_contact_us + replica->options.raft.election_timeout_max_us;
 }
 
 /* A hello alone may be an old one, of a directory that was replaced long ago, and would take the vote of a voter that lacks nothing:
  * for good, if another one loses its data before that voter is heard again. So may an answer be, even one to this leader. Who answers
- * an append that was numbered after the hello is there. */
+ * an append that was numbered after the hello is there, or was: unless the directory that the configuration names was heard since. */
 static void expect_answer(struct replica *replica, struct replica_peer *peer, uint64_t incarnation, uint64_t term)
 {
-	if (peer->returned.incarnation == incarnation && peer->returned.term == term)
-		return;
-	peer->returned.incarnation = incarnation;
-	peer->returned.term = term;
-	peer->returned.round = raft_number_appends(replica->core);
+	peer->returned = (struct replica_returned){.incarnation = incarnation,
+						   .term = term,
+						   .round = raft_number_appends(replica->core),
+						   .numbered_us = replica->now_us};
+}
+
+static bool is_awaited(const struct replica_peer *peer, uint64_t incarnation, uint64_t term)
+{
+	return peer->returned.incarnation == incarnation && peer->returned.term == term;
 }
 
 /* In the term of this leader: since an earlier one in which it led, too, another directory may have taken that one's place. */
 static bool is_expected(const struct replica_peer *peer, const struct wire_message *wire, uint64_t term)
 {
-	return peer->returned.incarnation == wire->from_incarnation && peer->returned.term == term && wire->term == term &&
+	return is_awaited(peer, wire->from_incarnation, term) && wire->term == term &&
 	       wire->append_reply.round >= peer->returned.round;
 }
 
@@ -371,8 +381,13 @@ int replica_on_foreign_answer(struct replica *replica, const struct wire_message
 		return 0;
 	/* It may believe that it is the member, as long ago it was, and follow: then only who greets it gets a hello. */
 	replica_greet(replica, peer);
-	if (!is_expected(peer, wire, status.hard_state.term) || is_in_contact(replica, &status, wire->from))
+	const struct raft_progress *named = find_named(&status, wire->from);
+	if (!is_expected(peer, wire, status.hard_state.term) || is_in_contact(replica, named))
 		return 0;
+	if (named != NULL && named->last_contact_us >= peer->returned.numbered_us) {
+		expect_answer(replica, peer, wire->from_incarnation, wire->term);
+		return 0;
+	}
 	peer->returned = (struct replica_returned){0};
 	return take_incarnation(replica, config, index, wire);
 }
@@ -400,7 +415,8 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 		return 0;
 	if (member->incarnation == 0)
 		return take_incarnation(replica, config, index, wire);
-	expect_answer(replica, peer, wire->from_incarnation, status.hard_state.term);
+	if (!is_awaited(peer, wire->from_incarnation, status.hard_state.term))
+		expect_answer(replica, peer, wire->from_incarnation, status.hard_state.term);
 	return 0;
 }
 

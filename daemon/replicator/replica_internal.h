@@ -35,6 +35,7 @@ struct replica_checkpoint {
 /* Said hello; it counts when an append of this term has been answered from there, of this round or a later one. */
 struct replica_returned {
 	uint64_t incarnation, term, round; /* 0: none did */
+	uint64_t numbered_us;		   /* when the round began */
 };
 
 /* What is known of another member and is no business of the core. */

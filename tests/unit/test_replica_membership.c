@@ -114,6 +114,26 @@ static void answers_of_an_earlier_leadership_do_not_cost_the_vote(void **state)
 	cluster_free(cluster);
 }
 
+/* The directory said hello and answered what was sent after that, and was gone before the leader had not heard the other one for long
+ * enough: that one has answered since. */
+static void answers_from_before_the_other_directory_spoke_do_not_cost_the_vote(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	uint64_t there = cluster_status(cluster, 3).incarnation, gone = there + 1;
+	hello_arrives(cluster, 3, gone, 1);
+	cluster_run_ms(cluster, 500);
+	cluster_kill(cluster, 3);
+	cluster_run_ms(cluster, 5000);
+	answer_arrives(cluster, 3, gone, 1, cluster_status(cluster, 1).term, 1000);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 3, there);
+	cluster_free(cluster);
+}
+
 /* Its disk was not mounted, and then it was: an empty directory was the member's in between. The directory knows no better than that
  * it is the member's, follows, and does not say hello again. raised: a candidate's request that only it heard raised its term, before. */
 static void come_back_with_the_first_directory(bool raised)
@@ -361,6 +381,7 @@ int main(void)
 		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(old_frames_do_not_cost_the_vote),
 		cmocka_unit_test(answers_of_an_earlier_leadership_do_not_cost_the_vote),
+		cmocka_unit_test(answers_from_before_the_other_directory_spoke_do_not_cost_the_vote),
 		cmocka_unit_test(the_first_directory_returns),
 		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
