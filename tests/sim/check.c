@@ -42,6 +42,7 @@ void sim_checks_free(struct sim *sim)
 	for (unsigned k = 0; k < SIM_MEMBERS_MAX; k++) {
 		free(checks->members[k].log.entries);
 		sim_durable_free(&checks->members[k].shadow);
+		sim_durable_free(&checks->members[k].away.shadow);
 	}
 	free(checks->entries);
 	free(checks->by_index);

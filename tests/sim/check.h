@@ -16,6 +16,7 @@
  *   check_newest.c   what a member may forget with its newest record
  *   check_progress.c what a member owes to those who ask it, and to the cluster when its disk hangs
  *   check_duties.c   what it owes to a member that is in trouble
+ *   check_returns.c  what a leader makes of directories that its configuration does not name
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *
@@ -104,10 +105,17 @@ struct sim_former {
 	uint32_t last; /* entry */
 };
 
+/* The same of one that was put away. */
+struct sim_put_away {
+	struct sim_shadow shadow; /* sequence 0: there is none */
+	uint64_t sent_term, sent_vote_term, sent_vote;
+};
+
 /* What the checks keep of a member. */
 struct sim_watch {
 	struct sim_log log; /* of the core, in memory */
 	struct sim_shadow shadow;
+	struct sim_put_away away;
 	struct raft_status before;
 	uint64_t sent_term; /* highest that anybody was told, in any life */
 	uint64_t sent_vote_term, sent_vote;
@@ -294,6 +302,16 @@ void sim_duties_started(struct sim *sim, unsigned number);
 void sim_duties_heard(struct sim *sim, unsigned number, const struct wire_message *message);
 void sim_duties_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message);
 void sim_duties_turn(struct sim *sim, unsigned number, const struct raft_status *status);
+
+/* check_returns.c */
+void sim_returns_new(struct sim *sim);
+void sim_returns_free(struct sim *sim);
+void sim_returns_started(struct sim *sim, unsigned number);
+void sim_returns_heard(struct sim *sim, unsigned number, const struct wire_message *message);
+void sim_returns_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message); /* an append, a hello */
+void sim_returns_turn(struct sim *sim, unsigned number, const struct raft_status *status);
+/* The leader of the term has made this configuration, which follows that one. */
+void sim_returns_config(struct sim *sim, const struct sim_config *before, const struct sim_config *config);
 
 /* check_bounds.c */
 void sim_check_bounds_started(struct sim *sim, unsigned number);

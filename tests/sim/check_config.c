@@ -48,6 +48,8 @@ uint32_t sim_config_note(struct sim *sim, uint32_t before, uint64_t index, const
 	uint32_t number = ++checks->n_configs;
 	checks->configs = sim_check_grow(checks->configs, &checks->configs_capacity, number, sizeof *checks->configs);
 	checks->configs[number] = noted;
+	if (before > 0)
+		sim_returns_config(sim, &checks->configs[before], &checks->configs[number]);
 	return number;
 }
 

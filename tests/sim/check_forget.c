@@ -14,17 +14,22 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* The first index that this member's logs, on its platter or in memory, may lead to. */
-static uint64_t needed_by(const struct sim *sim, unsigned number)
+static uint64_t needed_on(const struct sim_checks *checks, const struct sim_shadow *shadow)
 {
-	const struct sim_checks *checks = sim->checks;
-	const struct sim_watch *watch = &checks->members[number];
-	const struct sim_shadow *shadow = &watch->shadow;
 	uint64_t index = checks->committed_last;
 	for (uint64_t k = 0; k < shadow->n_segments; k++)
 		index = least(index, shadow->segments[k].lowest);
 	if (shadow->log.last > 0)
 		index = least(index, sim_log_committed(checks, &shadow->log));
+	return index;
+}
+
+/* The first index that this member's logs, on its platter or in memory, may lead to. */
+static uint64_t needed_by(const struct sim *sim, unsigned number)
+{
+	const struct sim_checks *checks = sim->checks;
+	const struct sim_watch *watch = &checks->members[number];
+	uint64_t index = needed_on(checks, &watch->shadow);
 	if (sim->members[number].up && watch->log.last > 0)
 		index = least(index, watch->before.base_index);
 	if (sim->members[number].up && watch->installing == 0 && watch->applied > 0)
@@ -76,13 +81,29 @@ static void forget_entries(struct sim_checks *checks)
 	checks->forgotten += n;
 }
 
+/* A directory that was put away waits for nobody: it comes back soon, or never. */
+static void drop_away(struct sim *sim, uint64_t floor)
+{
+	for (unsigned k = 0; k < SIM_MEMBERS_MAX; k++)
+		if (sim->members[k].elsewhere.incarnation != 0 &&
+		    needed_on(sim->checks, &sim->checks->members[k].away.shadow) < floor)
+			sim_fault_drop_away(sim, k);
+}
+
+static void shorten(const struct sim_checks *checks, struct sim_log *log)
+{
+	if (sim_log_committed(checks, log) >= checks->floor)
+		sim_log_shorten(checks, log, checks->floor);
+}
+
 static void shorten_logs(struct sim *sim)
 {
 	struct sim_checks *checks = sim->checks;
 	for (unsigned k = 0; k < SIM_MEMBERS_MAX; k++) {
-		struct sim_log *log = &checks->members[k].shadow.log;
-		if (!checks->members[k].retired && sim_log_committed(checks, log) >= checks->floor)
-			sim_log_shorten(checks, log, checks->floor);
+		if (sim->members[k].elsewhere.incarnation != 0)
+			shorten(checks, &checks->members[k].away.shadow.log);
+		if (!checks->members[k].retired)
+			shorten(checks, &checks->members[k].shadow.log);
 	}
 }
 
@@ -95,6 +116,7 @@ void sim_check_forget(struct sim *sim)
 	uint64_t floor = find_floor(sim);
 	if (floor <= checks->floor)
 		return;
+	drop_away(sim, floor);
 	uint64_t n = floor - checks->floor;
 	checks->floor_state = sim_check_state_at(checks, floor);
 	move_down(checks->by_index, checks->by_index_capacity, n, sizeof *checks->by_index);

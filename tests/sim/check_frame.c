@@ -239,9 +239,11 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		break;
 	case WIRE_APPEND:
 		check_append(sim, from, to, &message);
+		sim_returns_said(sim, from, to, &message);
 		break;
 	case WIRE_APPEND_REPLY:
 		check_append_reply(sim, from, &message);
+		sim_stale_said(sim, from, to, &message, frame, len);
 		sim_reads_followed(sim, from, to, message.term);
 		break;
 	case WIRE_TIMEOUT_NOW:
@@ -250,6 +252,8 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	case WIRE_HELLO:
 		check_hello(sim, from, &message);
 		sim_stale_said_hello(sim, from, to, frame, len);
+		sim_returns_said(sim, from, to, &message);
+		sim_stale_said(sim, from, to, &message, frame, len);
 		break;
 	case WIRE_SNAPSHOT_OFFER:
 		sim_check_leads(sim, from, message.term);

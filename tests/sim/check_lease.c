@@ -158,8 +158,11 @@ static void on_append_reply(struct sim *sim, unsigned from, unsigned to, const s
 	if (holder->term != message->term)
 		return; /* it does not follow */
 	if (given->incarnation != message->from_incarnation) {
+		struct given former = holder->former[from];
 		holder->former[from] = *given;
 		*given = (struct given){.incarnation = message->from_incarnation};
+		if (former.incarnation == message->from_incarnation)
+			*given = former; /* it is there again, and knows what it has promised */
 	}
 	given->answered_us = sim->now_us;
 	if (message->append_reply.rejected || message->append_reply.promise_us == 0)

@@ -37,6 +37,7 @@ void sim_progress_new(struct sim *sim)
 	sim->progress = calloc(1, sizeof *sim->progress);
 	raft_assert(sim->progress != NULL);
 	sim_duties_new(sim);
+	sim_returns_new(sim);
 }
 
 void sim_progress_free(struct sim *sim)
@@ -44,12 +45,14 @@ void sim_progress_free(struct sim *sim)
 	free(sim->progress);
 	sim->progress = NULL;
 	sim_duties_free(sim);
+	sim_returns_free(sim);
 }
 
 void sim_progress_started(struct sim *sim, unsigned number)
 {
 	sim->progress->members[number] = (struct member_progress){0};
 	sim_duties_started(sim, number);
+	sim_returns_started(sim, number);
 }
 
 /* Tickets ------------------------------------------------------------------------------------------------ */
@@ -136,6 +139,7 @@ void sim_progress_heard(struct sim *sim, unsigned number, const uint8_t *frame, 
 	progress->heard_from = forged ? 0 : message.from;
 	progress->heard_term = message.term;
 	sim_duties_heard(sim, number, &message);
+	sim_returns_heard(sim, number, &message);
 	if (message.type == WIRE_TIMEOUT_NOW) {
 		if (!progress->ordered || message.term > progress->order_term)
 			progress->order_term = message.term;
@@ -240,4 +244,5 @@ void sim_progress_turn(struct sim *sim, unsigned number, const struct raft_statu
 	check_tickets(sim, number, after);
 	check_disk(sim, number, after);
 	sim_duties_turn(sim, number, after);
+	sim_returns_turn(sim, number, after);
 }

@@ -304,6 +304,7 @@ void sim_platter_free(struct disk *base)
 {
 	struct sim_disk *disk = (struct sim_disk *)base;
 	platter_fini(&disk->platter);
+	platter_fini(&disk->away.platter);
 	free(disk);
 }
 

@@ -4,6 +4,7 @@
  *   disk.c         the interface: jobs are queued, take time, stall, are done
  *   disk_jobs.c    what a job does to the files, what it does when it fails, what a crash leaves of it
  *   disk_damage.c  rot and misdirected writes, in places where they hurt
+ *   disk_away.c    a directory that is put away, and comes back
  *   platter.c      the files under it
  */
 #ifndef RAFT_KV_SIM_DISK_INTERNAL_H
@@ -30,11 +31,19 @@ struct sim_place {
 	uint64_t offset, size;
 };
 
+/* A good directory that is not where its member looks for it. */
+struct sim_away {
+	struct platter platter;
+	char tail_name[PLATTER_NAME_MAX];
+	uint64_t tail_offset, tail_size;
+};
+
 struct sim_disk {
 	struct disk base;
 	struct sim *sim;
 	unsigned member;
 	struct platter platter;
+	struct sim_away away;
 	struct sim_job jobs[DISK_JOBS_MAX];
 	uint64_t next_number;
 	uint64_t lane_free_us[DISK_LANES];

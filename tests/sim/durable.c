@@ -307,11 +307,10 @@ void sim_durable_restart(struct sim *sim, unsigned member)
 	*shadow = built;
 }
 
-void sim_durable_wipe(struct sim *sim, unsigned member)
+/* What this directory promised may still arrive when it is not there any more. */
+static void remember_former(struct sim_checks *checks, unsigned member)
 {
-	struct sim_checks *checks = sim->checks;
-	struct sim_watch *watch = &checks->members[member];
-	const struct sim_shadow *shadow = &watch->shadow;
+	const struct sim_shadow *shadow = &checks->members[member].shadow;
 	checks->former =
 		sim_check_grow(checks->former, &checks->former_capacity, checks->n_former, sizeof *checks->former);
 	checks->former[checks->n_former++] = (struct sim_former){.member = member,
@@ -319,10 +318,60 @@ void sim_durable_wipe(struct sim *sim, unsigned member)
 								 .term = shadow->term,
 								 .vote = shadow->vote,
 								 .last = sim_log_last(checks, &shadow->log)};
+}
+
+void sim_durable_wipe(struct sim *sim, unsigned member)
+{
+	struct sim_watch *watch = &sim->checks->members[member];
+	remember_former(sim->checks, member);
 	sim_durable_free(&watch->shadow);
 	watch->retired = false;
 	watch->forgotten = 0;
 	watch->sent_term = watch->sent_vote_term = watch->sent_vote = 0;
+}
+
+/* It is there again: its platter says what it holds. */
+static void forget_former(struct sim_checks *checks, unsigned member)
+{
+	uint64_t incarnation = checks->members[member].shadow.identity.incarnation;
+	size_t kept = 0;
+	for (size_t k = 0; k < checks->n_former; k++)
+		if (checks->former[k].member != member || checks->former[k].incarnation != incarnation)
+			checks->former[kept++] = checks->former[k];
+	checks->n_former = kept;
+}
+
+void sim_durable_exchange(struct sim *sim, unsigned member)
+{
+	struct sim_watch *watch = &sim->checks->members[member];
+	struct sim_put_away other = watch->away;
+	raft_assert(!watch->retired && watch->forgotten == 0);
+	if (watch->shadow.sequence > 0)
+		remember_former(sim->checks, member);
+	watch->away = (struct sim_put_away){.shadow = watch->shadow,
+					    .sent_term = watch->sent_term,
+					    .sent_vote_term = watch->sent_vote_term,
+					    .sent_vote = watch->sent_vote};
+	watch->shadow = other.shadow;
+	watch->sent_term = other.sent_term;
+	watch->sent_vote_term = other.sent_vote_term;
+	watch->sent_vote = other.sent_vote;
+	if (watch->shadow.sequence > 0)
+		forget_former(sim->checks, member);
+}
+
+bool sim_durable_is_whole(const struct sim *sim, unsigned member)
+{
+	const struct sim_watch *watch = &sim->checks->members[member];
+	return !watch->retired && watch->forgotten == 0 && !watch->shadow.shrunk && watch->shadow.sequence > 0 &&
+	       watch->shadow.identity.incarnation == sim->members[member].incarnation;
+}
+
+void sim_durable_drop_away(struct sim *sim, unsigned member)
+{
+	struct sim_watch *watch = &sim->checks->members[member];
+	sim_durable_free(&watch->away.shadow);
+	watch->away = (struct sim_put_away){0};
 }
 
 /* From synced jobs ----------------------------------------------------------------------------------------- */

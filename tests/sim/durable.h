@@ -22,6 +22,11 @@ void sim_durable_restart(struct sim *sim, unsigned member);
 
 /* The directory is emptied: what comes back is another one. */
 void sim_durable_wipe(struct sim *sim, unsigned member);
+/* It and the one that was put away change places; and nobody ever sees that one again. */
+void sim_durable_exchange(struct sim *sim, unsigned member);
+void sim_durable_drop_away(struct sim *sim, unsigned member);
+/* The checks know all of its log, and nothing of it was forgotten. */
+bool sim_durable_is_whole(const struct sim *sim, unsigned member);
 /* As a start from the snapshot of that index would: behind it if what is written does not lead to it. */
 void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index);
 /* The snapshot that the log rests on cannot be read: what is left is what is written, or an older one, of that index, which

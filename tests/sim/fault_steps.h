@@ -51,6 +51,13 @@ bool sim_fault_may_lose(struct sim *sim, unsigned member);
 /* It is down, and starts again with an empty directory after down_us; 0: the cluster would not bear that. */
 int sim_fault_empty(struct sim *sim, unsigned member, uint64_t down_us);
 
+/* faults_former.c: the member, which is down, has an empty directory; the one that it had may come back if it is good. */
+void sim_fault_put_away(struct sim *sim, unsigned member);
+/* sim_fault_old_answer_step is called after the delay, unless the calm has begun. number: of the leader that it is about, or
+ * SIM_NOBODY: the member's former directory goes again. */
+void sim_fault_old_answer_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+void sim_fault_old_answer_step(struct sim *sim, unsigned member, uint64_t number);
+
 /* faults_members.c: asks the leader to, if that is borne */
 int sim_fault_remove(struct sim *sim, unsigned member);
 

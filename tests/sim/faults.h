@@ -56,7 +56,9 @@
 	X(dumps)      /* complete ones */                                                                             \
 	X(backups)                                                                                                     \
 	X(copies_refused) /* copies of directories, after they had come to harm */                                     \
-	X(bodies_refused) /* malformed requests and replies */
+	X(bodies_refused) /* malformed requests and replies */                                                        \
+	X(returns)	  /* of directories that were put away */                                                     \
+	X(old_answers)	  /* of directories that are gone, to the leader that they followed */
 
 enum sim_crash {
 	SIM_KILL,      /* the process: what it wrote stays in the page cache */

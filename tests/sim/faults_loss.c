@@ -100,16 +100,7 @@ int sim_fault_empty(struct sim *sim, unsigned number, uint64_t down_us)
 	if (member->up)
 		sim_member_crash(sim, number, SIM_POWER_CUT);
 	sim_note(sim, "%u is wiped", number + 1);
-	sim_platter_wipe(member->disk_files);
-	sim_promises_wiped(sim, number);
-	member->lost = false;
-	member->expendable = false;
-	member->older_level = 0;
-	member->incarnation = 0;
-	member->view = (struct sim_view){0};
-	member->disk_faults.misdirect = false;
-	member->disk_faults.lose_segment_end = false;
-	member->disk_faults.rot_offered = false;
+	sim_fault_put_away(sim, number);
 	sim_fault_restart(sim, number, down_us);
 	return 1;
 }

@@ -87,10 +87,3 @@ void sim_promises_await(struct sim *sim, unsigned number)
 	member->promised_us = 0;
 	member->promises_over_us = 0;
 }
-
-/* An empty directory has promised nothing. */
-void sim_promises_wiped(struct sim *sim, unsigned number)
-{
-	sim->members[number].promised_us = 0;
-	sim->members[number].promises_over_us = 0;
-}

@@ -13,6 +13,7 @@
  *   platter.c   the files under it: a page cache, and what a killed process or a power cut leaves
  *   clock.c     members' clocks, which drift and leap
  *   faults_aimed.c  one rare situation each
+ *   faults_former.c  directories that are put away and come back, and what one of them has said
  *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what these files share
  *   stale.c     answers of earlier terms, which arrive at the worst moment
  *   trial.c     a last fault that stays while the rest must go on
@@ -98,6 +99,13 @@ struct sim_view {
 
 #define SIM_HELD_READS 16u
 
+/* What a member would be with the directory that was put away. */
+struct sim_elsewhere {
+	uint64_t incarnation; /* 0: none was */
+	struct sim_view view;
+	uint64_t promised_us;
+};
+
 struct sim_member {
 	uint64_t id;
 	bool up;
@@ -110,6 +118,7 @@ struct sim_member {
 	bool removed;	      /* it was told so and stopped; it may be started again, only to be told once more */
 	uint64_t incarnation; /* of its data directory as far as it is known; 0: wiped, or never started */
 	struct sim_view view;
+	struct sim_elsewhere elsewhere;
 	unsigned life;
 	struct disk *disk_files; /* survives lives: the simulated platter */
 	struct replica *replica;
@@ -175,6 +184,7 @@ struct sim {
 	struct sim_checks *checks;     /* what must hold, across the whole run: check.h */
 	struct sim_progress *progress; /* check_progress.c */
 	struct sim_duties *duties;     /* check_duties.c */
+	struct sim_returns *returns;   /* check_returns.c */
 	struct sim_reads *reads;       /* check_reads.c */
 	struct sim_leases *leases;     /* check_lease.c; NULL: nobody reads by lease */
 	struct sim_held *held;	       /* check_snapshots.c */
@@ -209,6 +219,7 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event); /* SIM_FAU
 void sim_faults_calm(struct sim *sim); /* ends every lasting fault; members that may restart do */
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* unless it starts before */
+void sim_fault_drop_away(struct sim *sim, unsigned member); /* what was put away never comes back */
 
 void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t len); /* by a member with rot_offered */
 
@@ -223,6 +234,9 @@ bool sim_platter_rot_snapshot(struct disk *platter, uint64_t index); /* what it 
 /* The newest record of its log, while the member is down; false: the cluster would not bear it. */
 bool sim_platter_rot_newest(struct disk *platter, struct sim_random *random);
 void sim_platter_wipe(struct disk *platter);
+/* The directory and the one that was put away change places, in the files and in what the checks know; either may be none. */
+void sim_platter_exchange(struct disk *platter);
+void sim_platter_drop_away(struct disk *platter);
 bool sim_platter_rot_promise(struct disk *platter, struct sim_random *random); /* its file; false: there is none to hit */
 bool sim_platter_promise_rotten(const struct disk *platter);
 void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
@@ -312,7 +326,6 @@ void sim_promises_started(struct sim *sim, unsigned member);
 void sim_promises_end(struct sim *sim, unsigned member); /* unless it cannot stop cleanly */
 bool sim_promises_refused(struct sim *sim, unsigned member, int why);
 void sim_promises_await(struct sim *sim, unsigned member);
-void sim_promises_wiped(struct sim *sim, unsigned member);
 
 /* A request of a client to a member; its answer, if any, comes as SIM_ANSWER with the same ticket. The k-th command of a
  * proposal has ticket first_ticket + k. */
@@ -404,6 +417,15 @@ bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incar
 /* It once said hello from an empty directory; and that hello arrives after the delay. */
 bool sim_stale_was_blank(const struct sim *sim, unsigned from, unsigned to);
 void sim_stale_blank_hello(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us);
+/* A hello, or an answer to an append, of any directory. */
+struct wire_message;
+void sim_stale_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message,
+		    const uint8_t *data, size_t len);
+/* This directory said hello, and answered an append of the term. */
+bool sim_stale_answered(const struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, uint64_t term);
+/* The directory before it did; and both arrive again after the delay. */
+bool sim_stale_former_answered(const struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, uint64_t term);
+void sim_stale_former(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us);
 
 /* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);

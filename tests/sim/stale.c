@@ -1,7 +1,8 @@
 /*
  * Answers, votes and orders of earlier terms, held back by the network until they could do harm: a vote arrives when its
  * candidate campaigns again, an acknowledgement or an order to campaign when the member that it concerns leads again. And hellos
- * of older programs, and of members that were blank, for faults_aimed.c.
+ * of older programs, and of members that were blank, for faults_aimed.c; hellos and answers of directories that are gone, for
+ * faults_former.c.
  *
  * Everything here was really sent, by this sender to this receiver; it only arrives late. Must not know what members do with it.
  */
@@ -28,6 +29,14 @@ struct old_hello {
 	unsigned level;
 };
 
+/* What one directory of a member has said to another member. */
+struct said {
+	uint64_t incarnation; /* 0: there was none */
+	struct kept hello;
+	struct kept answer; /* to an append: the first of the newest round … */
+	uint64_t round;	    /* … of the newest term */
+};
+
 /* Between two members: what the first sent to the second. */
 struct memory {
 	struct kept vote;
@@ -35,6 +44,7 @@ struct memory {
 	struct kept answer, older; /* to appends: the newest, and the last one of an earlier term */
 	struct old_hello hello;	   /* of the oldest program */
 	struct old_hello blank;	   /* of an empty directory, the newest that there was */
+	struct said present, former; /* the directory that it has, and the one before */
 };
 
 struct sim_stale {
@@ -58,6 +68,10 @@ void sim_stale_free(struct sim *sim)
 			free(memory->older.data);
 			free(memory->hello.kept.data);
 			free(memory->blank.kept.data);
+			free(memory->present.hello.data);
+			free(memory->present.answer.data);
+			free(memory->former.hello.data);
+			free(memory->former.answer.data);
 		}
 	free(sim->stale);
 	sim->stale = NULL;
@@ -153,4 +167,54 @@ void sim_stale_blank_hello(struct sim *sim, unsigned from, unsigned to, uint64_t
 	const struct kept *kept = &sim->stale->memory[from][to].blank.kept;
 	raft_assert(kept->data != NULL);
 	sim_network_put(sim, from, to, kept->data, kept->len, delay_us);
+}
+
+/* Another directory than before: its buffers are those of the one that is forgotten. */
+static void begin_directory(struct memory *there, uint64_t incarnation)
+{
+	struct said forgotten = there->former;
+	there->former = there->present;
+	there->present = (struct said){.incarnation = incarnation, .hello = forgotten.hello, .answer = forgotten.answer};
+	there->present.hello.len = there->present.answer.len = 0;
+}
+
+void sim_stale_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message,
+		    const uint8_t *data, size_t len)
+{
+	struct memory *there = &sim->stale->memory[from][to];
+	if (there->present.incarnation != message->from_incarnation)
+		begin_directory(there, message->from_incarnation);
+	struct kept *answer = &there->present.answer;
+	if (message->type == WIRE_HELLO)
+		keep(&there->present.hello, message->term, data, len);
+	else if (answer->len == 0 || answer->term < message->term ||
+		 (answer->term == message->term && there->present.round < message->append_reply.round)) {
+		keep(answer, message->term, data, len);
+		there->present.round = message->append_reply.round;
+	}
+}
+
+static bool answered(const struct said *said, uint64_t incarnation, uint64_t term)
+{
+	return said->incarnation == incarnation && incarnation != 0 && said->hello.len > 0 && said->answer.len > 0 &&
+	       said->answer.term == term;
+}
+
+bool sim_stale_answered(const struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, uint64_t term)
+{
+	return answered(&sim->stale->memory[from][to].present, incarnation, term);
+}
+
+bool sim_stale_former_answered(const struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, uint64_t term)
+{
+	const struct memory *there = &sim->stale->memory[from][to];
+	return there->present.incarnation == incarnation && answered(&there->former, there->former.incarnation, term);
+}
+
+void sim_stale_former(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us)
+{
+	const struct said *former = &sim->stale->memory[from][to].former;
+	raft_assert(former->hello.len > 0 && former->answer.len > 0);
+	sim_network_put(sim, from, to, former->hello.data, former->hello.len, delay_us);
+	sim_network_put(sim, from, to, former->answer.data, former->answer.len, delay_us + 1);
 }
