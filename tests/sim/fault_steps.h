@@ -53,10 +53,9 @@ int sim_fault_empty(struct sim *sim, unsigned member, uint64_t down_us);
 
 /* faults_former.c: the member, which is down, has an empty directory; the one that it had may come back if it is good. */
 void sim_fault_put_away(struct sim *sim, unsigned member);
-/* sim_fault_old_answer_step is called after the delay, unless the calm has begun. number: of the leader that it is about, or
- * SIM_NOBODY: the member's former directory goes again. */
-void sim_fault_old_answer_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
-void sim_fault_old_answer_step(struct sim *sim, unsigned member, uint64_t number);
+/* sim_fault_former_step is called with the number after the delay, unless the calm has begun. */
+void sim_fault_former_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+void sim_fault_former_step(struct sim *sim, unsigned member, uint64_t number);
 
 /* faults_members.c: asks the leader to, if that is borne */
 int sim_fault_remove(struct sim *sim, unsigned member);

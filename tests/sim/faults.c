@@ -26,7 +26,7 @@ enum later {
 	LATER_HEAL,    /* … and open again */
 	LATER_STEP,    /* of a fault in several steps */
 	LATER_ERRAND,  /* an operator asks for the next page */
-	LATER_ANSWER,  /* what a directory of the member has said that is not there any more arrives again, if it may do harm */
+	LATER_FORMER,  /* of a fault in several steps around directories of the member */
 };
 
 static void later(struct sim *sim, uint64_t delay_us, enum later what, unsigned member, uint64_t number)
@@ -49,9 +49,9 @@ void sim_fault_errand_later(struct sim *sim, uint64_t delay_us, uint64_t errand)
 	later(sim, delay_us, LATER_ERRAND, 0, errand);
 }
 
-void sim_fault_old_answer_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
+void sim_fault_former_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
 {
-	later(sim, delay_us, LATER_ANSWER, member, number);
+	later(sim, delay_us, LATER_FORMER, member, number);
 }
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us)
@@ -405,9 +405,9 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event)
 		if (!sim->calm)
 			sim_operator_step(sim, event->number);
 		return;
-	case LATER_ANSWER:
+	case LATER_FORMER:
 		if (!sim->calm)
-			sim_fault_old_answer_step(sim, event->member, event->number);
+			sim_fault_former_step(sim, event->member, event->number);
 		return;
 	case LATER_CUT:
 	case LATER_HEAL:

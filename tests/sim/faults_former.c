@@ -12,6 +12,15 @@
 
 #define MILLISECOND 1000u
 #define TRIES 6u
+
+/* What a step does: the lowest bits of its number. The rest: the leader that it is about. */
+enum step {
+	STEP_OLD_ANSWER,  /* what the member's former directory said to the leader arrives, if that may do harm */
+	STEP_GOES,	  /* the member's other directory takes the place of this one again */
+	STEP_HANDS_OVER,  /* the leader does not hear the member for a while, and hands over … */
+	STEP_LEADS_AGAIN, /* … and is handed the leadership again */
+	STEPS
+};
 #define QUICK_US MILLISECOND /* somebody has a script for it */
 
 /* Its files are what was written, as far as that was synced, and nobody had to look for that. */
@@ -99,6 +108,16 @@ static uint64_t election_us(const struct sim *sim)
 	return sim->plan.election_min_us + sim->plan.election_spread_us;
 }
 
+static uint64_t way_us(const struct sim *sim)
+{
+	return sim->plan.delay_min_us + sim->plan.delay_spread_us;
+}
+
+static void step_later(struct sim *sim, uint64_t delay_us, enum step step, unsigned member, unsigned leader)
+{
+	sim_fault_former_later(sim, delay_us, member, leader * STEPS + step);
+}
+
 /* Those that have a directory elsewhere. */
 static uint64_t with_another(const struct sim *sim)
 {
@@ -139,18 +158,51 @@ int sim_fault_former_directory(struct sim *sim, const struct sim_fault *fault)
 static void old_answer_later(struct sim *sim, unsigned member, unsigned leader)
 {
 	for (unsigned n = 1; n <= TRIES; n++)
-		sim_fault_old_answer_later(sim, (n + 1) * election_us(sim), member, leader);
+		step_later(sim, (n + 1) * election_us(sim), STEP_OLD_ANSWER, member, leader);
 }
 
 /* A member finds its former directory again, and for so short a time that the leader does not know yet what to make of it. */
 static int come_and_go(struct sim *sim, unsigned member, unsigned leader)
 {
-	uint64_t way_us = sim->plan.delay_min_us + sim->plan.delay_spread_us;
 	if (member == leader || bring_back(sim, member, QUICK_US) == 0)
 		return 0;
-	sim_fault_old_answer_later(sim, QUICK_US + 2 * way_us + 2 * sim->plan.heartbeat_us, member, SIM_NOBODY);
+	step_later(sim, QUICK_US + 2 * way_us(sim) + 2 * sim->plan.heartbeat_us, STEP_GOES, member, leader);
 	old_answer_later(sim, member, leader);
 	return 1;
+}
+
+/* A leader hears of a member's new directory, loses its place, and leads again before it hears of it once more: what comes first is
+ * what that directory answered it when it led before. */
+int sim_fault_led_again(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned leader = sim_fault_leader(sim), member = sim_fault_which(sim, fault);
+	uint64_t known_us = QUICK_US + 2 * way_us(sim) + 2 * sim->plan.heartbeat_us;
+	if (leader == sim_members(sim) || leader == member || sim_fault_empty(sim, member, QUICK_US) == 0)
+		return 0;
+	step_later(sim, known_us, STEP_HANDS_OVER, member, leader);
+	step_later(sim, known_us + election_us(sim), STEP_LEADS_AGAIN, member, leader);
+	return 1;
+}
+
+/* To a voter that is neither of the two. */
+static void hand_over(struct sim *sim, unsigned leader, unsigned member)
+{
+	uint64_t others = sim->committed.voters & ~((uint64_t)1 << leader | (uint64_t)1 << member);
+	unsigned other = sim_fault_any_of(sim, others, sim->now_us);
+	uint64_t links = sim_fault_between(sim, (uint64_t)1 << member, (uint64_t)1 << leader, 0);
+	if (sim_fault_leader(sim) != leader || other == sim_members(sim))
+		return;
+	sim_note(sim, "leader %u is to hear late what %u has answered", leader + 1, member + 1);
+	sim_stale_answer(sim, member, leader, 2 * election_us(sim) + 1);
+	sim_fault_cut(sim, links, 0, 2 * election_us(sim));
+	sim_member_transfer(sim, leader, other + 1);
+}
+
+static void hand_back(struct sim *sim, unsigned former)
+{
+	unsigned leader = sim_fault_leader(sim);
+	if (leader != sim_members(sim) && leader != former)
+		sim_member_transfer(sim, leader, former + 1);
 }
 
 /* Either a member loses its directory, or finds its former one, for a moment. */
@@ -173,16 +225,11 @@ int sim_fault_old_answer(struct sim *sim, const struct sim_fault *fault)
 	return 0;
 }
 
-void sim_fault_old_answer_step(struct sim *sim, unsigned member, uint64_t expected)
+static void old_answer(struct sim *sim, unsigned member, unsigned expected)
 {
 	unsigned leader;
 	uint64_t term;
 	const struct sim_view *view = leaders_view(sim, &leader, &term);
-	if (expected == SIM_NOBODY) {
-		if (sim->members[member].elsewhere.incarnation != 0)
-			(void)bring_back(sim, member, QUICK_US);
-		return;
-	}
 	if (view == NULL || leader != expected || view->incarnations[member] != sim->members[member].incarnation ||
 	    !sim_stale_former_answered(sim, member, leader, view->incarnations[member], term) ||
 	    sim_fault_stop(sim, member, false, 5 * election_us(sim)) == 0)
@@ -190,4 +237,26 @@ void sim_fault_old_answer_step(struct sim *sim, unsigned member, uint64_t expect
 	sim_note(sim, "what the former directory of %u has said reaches leader %u", member + 1, leader + 1);
 	sim_stale_former(sim, member, leader, 3 * election_us(sim)); /* clocks drift */
 	sim->counts.old_answers++;
+}
+
+void sim_fault_former_step(struct sim *sim, unsigned member, uint64_t number)
+{
+	unsigned leader = (unsigned)(number / STEPS);
+	switch ((enum step)(number % STEPS)) {
+	case STEP_OLD_ANSWER:
+		old_answer(sim, member, leader);
+		return;
+	case STEP_GOES:
+		if (sim->members[member].elsewhere.incarnation != 0)
+			(void)bring_back(sim, member, QUICK_US);
+		return;
+	case STEP_HANDS_OVER:
+		hand_over(sim, leader, member);
+		return;
+	case STEP_LEADS_AGAIN:
+		hand_back(sim, leader);
+		return;
+	case STEPS:
+		return;
+	}
 }

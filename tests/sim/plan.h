@@ -134,7 +134,8 @@
 	X(rotten_offer, 1000000, 10000000, 300000)                                                                     \
 	X(second_founding, 5000000, 30000000, 300000)                                                                  \
 	X(former_directory, 1000000, 12000000, 350000)                                                                 \
-	X(old_answer, 2000000, 10000000, 350000)
+	X(old_answer, 2000000, 10000000, 350000)                                                                       \
+	X(led_again, 2000000, 10000000, 300000)
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

@@ -426,6 +426,8 @@ bool sim_stale_answered(const struct sim *sim, unsigned from, unsigned to, uint6
 /* The directory before it did; and both arrive again after the delay. */
 bool sim_stale_former_answered(const struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, uint64_t term);
 void sim_stale_former(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us);
+/* The newest answer of the directory that it has, if any, arrives again. */
+void sim_stale_answer(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us);
 
 /* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);

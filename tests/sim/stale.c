@@ -218,3 +218,10 @@ void sim_stale_former(struct sim *sim, unsigned from, unsigned to, uint64_t dela
 	sim_network_put(sim, from, to, former->hello.data, former->hello.len, delay_us);
 	sim_network_put(sim, from, to, former->answer.data, former->answer.len, delay_us + 1);
 }
+
+void sim_stale_answer(struct sim *sim, unsigned from, unsigned to, uint64_t delay_us)
+{
+	const struct kept *answer = &sim->stale->memory[from][to].present.answer;
+	if (answer->len > 0)
+		sim_network_put(sim, from, to, answer->data, answer->len, delay_us);
+}
