@@ -164,7 +164,7 @@ static void old_answer_later(struct sim *sim, unsigned member, unsigned leader)
 /* A member finds its former directory again, and for so short a time that the leader does not know yet what to make of it. */
 static int come_and_go(struct sim *sim, unsigned member, unsigned leader)
 {
-	if (member == leader || bring_back(sim, member, QUICK_US) == 0)
+	if (bring_back(sim, member, QUICK_US) == 0)
 		return 0;
 	step_later(sim, QUICK_US + 2 * way_us(sim) + 2 * sim->plan.heartbeat_us, STEP_GOES, member, leader);
 	old_answer_later(sim, member, leader);
@@ -211,7 +211,10 @@ int sim_fault_old_answer(struct sim *sim, const struct sim_fault *fault)
 	unsigned leader;
 	uint64_t term, with = with_another(sim);
 	const struct sim_view *view = leaders_view(sim, &leader, &term);
-	if (view != NULL && with != 0 && fault->b % 2 == 0)
+	for (unsigned k = 0; view != NULL && k < sim_members(sim); k++)
+		if (k == leader || view->incarnations[k] != sim->members[k].incarnation)
+			with &= ~((uint64_t)1 << k);
+	if (view != NULL && with != 0 && fault->b % 4 != 0)
 		return come_and_go(sim, sim_fault_any_of(sim, with, fault->a), leader);
 	for (unsigned k = 0; view != NULL && k < sim_members(sim); k++) {
 		unsigned member = (unsigned)((fault->a + k) % sim_members(sim));
