@@ -447,8 +447,8 @@ static bool refused(struct sim *sim, unsigned number, struct request *request, c
 		client->target = answer->leader - 1;
 	if (answer->leader != 0 && request_reads(request))
 		client->home = answer->leader - 1;
-	else if (answer->result != 0 && answer->result != REPLICATOR_E_BUSY)
-		client->target = (unsigned)below(sim, sim_members(sim));
+	else if (answer->result != 0 && answer->result != REPLICATOR_E_BUSY && (answer->leader == 0 || !sim->calm))
+		client->target = (unsigned)below(sim, sim_members(sim)); /* in the calm it goes where it is told to */
 	take_failure(sim, number, request, answer->result);
 	uint64_t retry_us = sim->now_us + back_off(sim, request, REFUSED_US) + below(sim, REFUSED_US);
 	if (retry_us < request->retry_us)
