@@ -135,6 +135,14 @@ static int fault_compare(const void *left, const void *right)
 	return x->a == y->a ? 0 : x->a < y->a ? -1 : 1;
 }
 
+/* A leader whose disk writes no new file of the log: so much must wait for that as it takes, before the log has its share. */
+static void make_queue_fill(struct sim_plan *plan)
+{
+	plan->uncommitted_bytes = 32768;
+	plan->segment_pages = 16;
+	plan->snapshot_log_bytes = 300000;
+}
+
 void sim_plan_draw(struct sim_plan *ret_plan, uint64_t seed, uint64_t span_us)
 {
 	static const unsigned sizes[] = {3, 3, 5, 5, 7, 1, 3, 5, 2, 4, 6};
@@ -148,6 +156,8 @@ void sim_plan_draw(struct sim_plan *ret_plan, uint64_t seed, uint64_t span_us)
 		bool drawn = sim_random_chance(&random, row->chance);
 		*sim_plan_parameter(&plan, k) = drawn ? draw_between(&random, row->low, row->high) : row->quiet;
 	}
+	if (plan.trial == SIM_TRIAL_HANGING && plan.trial_background == SIM_BACKGROUND_QUEUE)
+		make_queue_fill(&plan);
 	for (unsigned kind = 0; kind < SIM_FAULT_KINDS; kind++)
 		draw_faults(&plan, (enum sim_fault_kind)kind, &capacity);
 	if (plan.n_faults > 0)

@@ -66,7 +66,7 @@
 	X(lease_drift_ppm, 0, 10000, 250000, 350000)                                                                   \
 	X(lease_mixed, 0, 1, 1, 300000)                                                                                \
 	X(clocks_beyond, 0, 1, 1, 0)                                                                                   \
-	X(trial_background, 0, 1, 1, 500000)                                                                  \
+	X(trial_background, 0, 1, 2, 500000)                                                                           \
 	X(old_files, 0, 1, 1, 300000)
 
 /*
@@ -136,6 +136,21 @@
 	X(former_directory, 1000000, 12000000, 350000)                                                                 \
 	X(old_answer, 2000000, 10000000, 350000)                                                                       \
 	X(led_again, 2000000, 10000000, 300000)
+
+/* What stays when all other faults are over: trial.c. */
+enum sim_trial_kind {
+	SIM_TRIAL_NONE,
+	SIM_TRIAL_DEAF,	/* the leader is heard, but hears nobody */
+	SIM_TRIAL_DOWN,	/* a minority, the leader among them, is down */
+	SIM_TRIAL_HANGING,	/* the leader's disk does not answer, or takes nothing but the log */
+	SIM_TRIAL_APART,	/* the leader and one more member do not hear each other; all others hear both; nobody writes */
+	SIM_TRIAL_GONE,	/* a member is cut off, and asked to lead again and again */
+	SIM_TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
+	SIM_TRIAL_QUIET,	/* nothing at all: the leader stays */
+};
+
+/* trial_background: the whole disk hangs, or all but the log … and the log has no file to go on in long before it has its share */
+#define SIM_BACKGROUND_QUEUE 2u
 
 enum sim_fault_kind {
 #define SIM_FAULT_ENUM(kind, every_low_us, every_high_us, chance) SIM_FAULT_##kind,

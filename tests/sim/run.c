@@ -11,6 +11,7 @@
 
 /* Each write that is repeated is an entry more: where the window is small and the way long, hasty clients keep a cluster busy for
  * a while after they have asked for the last time. */
+#define TRIAL_PARTS 16u /* of a step */
 #define CALM_MORE 3u
 
 /* After the faults: long enough for many elections. */
@@ -160,6 +161,10 @@ static uint64_t run_trial(struct sim *sim, uint64_t now_us, size_t *fault)
 {
 	uint64_t step_us = sim_trial_begin(sim);
 	for (unsigned step = 0; step_us > 0 && step < SIM_TRIAL_STEPS; step++) {
+		for (unsigned part = 1; part < TRIAL_PARTS; part++) {
+			run_until(sim, now_us + step_us / TRIAL_PARTS * part, fault);
+			sim_trial_tend(sim);
+		}
 		now_us += step_us;
 		run_until(sim, now_us, fault);
 		sim_trial_step(sim, step);

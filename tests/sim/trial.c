@@ -9,26 +9,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum trial_kind {
-	TRIAL_NONE,
-	TRIAL_DEAF,	/* the leader is heard, but hears nobody */
-	TRIAL_DOWN,	/* a minority, the leader among them, is down */
-	TRIAL_HANGING,	/* the leader's disk does not answer, or takes nothing but the log */
-	TRIAL_APART,	/* the leader and one more member do not hear each other; all others hear both; nobody writes */
-	TRIAL_GONE,	/* a member is cut off, and asked to lead again and again */
-	TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
-	TRIAL_QUIET,	/* nothing at all: the leader stays */
-};
-
 #define ELECTIONS_MAX 3u    /* of members that nothing disturbs */
 #define BACKLOG_US 1000000u
 #define BURSTS 4u
 #define BURST_COMMANDS 16u
 #define BURST_SIZE 4096u
+#define DRIP_COMMANDS 6u
 #define TIMEOUTS_OF_STEP 8u /* a step lasts so many election timeouts, the longest */
 
 struct sim_trial {
-	enum trial_kind kind;
+	enum sim_trial_kind kind;
 	unsigned leader, other; /* whom it is about */
 	uint64_t elections, writes;
 };
@@ -64,11 +54,11 @@ static bool heartbeats_arrive(const struct sim *sim)
 
 uint64_t sim_trial_begin(struct sim *sim)
 {
-	if (sim->plan.trial == TRIAL_NONE || sim->plan.members == 1)
+	if (sim->plan.trial == SIM_TRIAL_NONE || sim->plan.members == 1)
 		return 0;
 	sim->trial = calloc(1, sizeof *sim->trial);
 	raft_assert(sim->trial != NULL);
-	sim->trial->kind = (enum trial_kind)sim->plan.trial;
+	sim->trial->kind = (enum sim_trial_kind)sim->plan.trial;
 	sim_note(sim, "trial %u", (unsigned)sim->trial->kind);
 	return 1000000 + TIMEOUTS_OF_STEP * election_max_us(sim);
 }
@@ -117,7 +107,8 @@ static void hang(struct sim *sim, unsigned leader)
 		return;
 	}
 	faults->background_until_us = until_us;
-	fill_log(sim, leader);
+	if (sim->plan.trial_background != SIM_BACKGROUND_QUEUE)
+		fill_log(sim, leader);
 }
 
 static void impose(struct sim *sim)
@@ -128,26 +119,26 @@ static void impose(struct sim *sim)
 	uint64_t one = (uint64_t)1 << trial->leader;
 	uint64_t other = (uint64_t)1 << trial->other;
 	switch (trial->kind) {
-	case TRIAL_DEAF:
+	case SIM_TRIAL_DEAF:
 		sim_network_cut(sim, sim_fault_between(sim, one, ~one, 1), true);
 		return;
-	case TRIAL_DOWN:
+	case SIM_TRIAL_DOWN:
 		sim_member_crash(sim, trial->leader, SIM_KILL);
 		return;
-	case TRIAL_HANGING:
+	case SIM_TRIAL_HANGING:
 		hang(sim, trial->leader);
 		return;
-	case TRIAL_APART:
+	case SIM_TRIAL_APART:
 		sim_network_cut(sim, sim_fault_between(sim, one, other, 2), true);
 		return;
-	case TRIAL_GONE:
+	case SIM_TRIAL_GONE:
 		sim_network_cut(sim, sim_fault_between(sim, other, ~other, 2), true);
 		return;
-	case TRIAL_TOGETHER:
+	case SIM_TRIAL_TOGETHER:
 		all_together(sim);
 		return;
-	case TRIAL_NONE:
-	case TRIAL_QUIET:
+	case SIM_TRIAL_NONE:
+	case SIM_TRIAL_QUIET:
 		return;
 	}
 }
@@ -175,7 +166,7 @@ static void remember(struct sim *sim)
 
 static bool is_background(const struct sim *sim)
 {
-	return sim->trial->kind == TRIAL_HANGING && sim->plan.trial_background != 0;
+	return sim->trial->kind == SIM_TRIAL_HANGING && sim->plan.trial_background != 0;
 }
 
 static void fill_again(struct sim *sim)
@@ -222,9 +213,9 @@ void sim_trial_step(struct sim *sim, unsigned step)
 {
 	struct sim_trial *trial = sim->trial;
 	expect_leader(sim);
-	if (step == 0 && trial->kind != TRIAL_TOGETHER && !spares_one(sim))
-		trial->kind = TRIAL_QUIET;
-	if (trial->kind == TRIAL_APART) {
+	if (step == 0 && trial->kind != SIM_TRIAL_TOGETHER && !spares_one(sim))
+		trial->kind = SIM_TRIAL_QUIET;
+	if (trial->kind == SIM_TRIAL_APART) {
 		step_apart(sim, step);
 		return;
 	}
@@ -232,15 +223,25 @@ void sim_trial_step(struct sim *sim, unsigned step)
 		impose(sim);
 	} else if (step == 1) {
 		remember(sim);
-		fill_again(sim);
+		if (sim->plan.trial_background != SIM_BACKGROUND_QUEUE)
+			fill_again(sim);
 	} else if (step == SIM_TRIAL_STEPS - 1) {
 		expect_writes(sim);
 		expect_peace(sim, ELECTIONS_MAX);
 	}
 	if (step == 2 && is_background(sim))
 		sim->trial->writes = sim->answered_writes; /* by now its log is as long as it may be */
-	if (trial->kind == TRIAL_GONE && step < SIM_TRIAL_STEPS - 1)
+	if (trial->kind == SIM_TRIAL_GONE && step < SIM_TRIAL_STEPS - 1)
 		hand_over(sim);
+}
+
+/* Never more than the others may still have to commit: nothing is refused before too much waits for the leader's own disk. */
+void sim_trial_tend(struct sim *sim)
+{
+	const struct sim_member *leader = &sim->members[sim->trial->leader];
+	if (is_background(sim) && sim->plan.trial_background == SIM_BACKGROUND_QUEUE && leader->up &&
+	    leader->disk_faults.background_until_us > sim->now_us)
+		sim_client_burst(sim, sim->trial->leader, DRIP_COMMANDS, BURST_SIZE);
 }
 
 void sim_trial_end(struct sim *sim)
