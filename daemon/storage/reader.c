@@ -71,14 +71,16 @@ static void take_record(struct reading *reading, const struct format_record *rec
 	}
 }
 
-/* Says where, and has the log go on in a new segment: at once, should it be idle. Returns the error. */
+/* Says where, and has the log go on in a new segment: at once, should it be idle. Once is enough, however often it is read: while
+ * there is no new segment, on a full disk, what is left of the old one is for votes. Returns the error. */
 static int note_damage(struct storage *storage, const struct log_run *run, uint64_t at, int error)
 {
 	char name[DISK_NAME_MAX + 1];
 	segments_name(name, run->sequence);
 	(void)snprintf(storage->damage, sizeof(storage->damage), "%s offset %" PRIu64 ": %s", name, run->offset + at,
 		       error < 0 ? strerror(-error) : "the record is damaged");
-	if (run->sequence == storage_newest_segment(storage)->sequence && !storage->options.read_only) {
+	if (run->sequence == storage_newest_segment(storage)->sequence && !storage->options.read_only &&
+	    !storage->roll_wanted) {
 		storage->roll_wanted = true;
 		storage->settle_us = storage->now_us;
 	}

@@ -247,5 +247,7 @@ void segments_background_done(struct storage *storage, const struct storage_back
 		raft_assert(storage->n_spares < SPARES_MAX);
 		storage->spares[storage->n_spares++] = done->spare;
 		storage->full = false;
+		if (storage->roll_wanted)
+			storage->settle_us = storage->now_us; /* an idle log goes on in it, too */
 	}
 }

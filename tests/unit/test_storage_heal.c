@@ -253,6 +253,49 @@ static void the_log_leaves_a_damaged_segment(void **state)
 	assert_int_equal(f->found.base_index, ENTRIES);
 }
 
+/* … and as soon as there can be one: until then nothing is written for it again and again. */
+static void a_full_disk_keeps_the_log_in_a_damaged_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct raft_entry entry;
+	struct storage_stats before;
+	struct storage_stats after;
+	uint32_t n = 0;
+	uint64_t size = 0;
+	char name[64];
+	f->options.cache_bytes_max = 0;
+	reopen(f);
+	memory_disk_set_capacity(f->disk, 0);
+	while (queue(f, 1, 1, 100) == 0) /* uses up what had been prepared */
+		drain(f);
+	assert_false(storage_has_room(f->storage));
+	storage_get_stats(f->storage, &before);
+	(void)snprintf(name, sizeof(name), "segment-%016x", (unsigned)before.segments);
+	uint8_t *bytes = memory_disk_contents(f->disk, name, &size);
+	assert_non_null(bytes);
+	bytes[4096 + 200] ^= 1;
+	uint64_t index = f->model.last;
+	while (storage_read(f->storage, index, 1, 1, &entry, &n) == 0)
+		index--;
+	for (unsigned k = 0; k < 10; k++) {
+		assert_int_equal(storage_read(f->storage, index, 1, 1, &entry, &n), STORAGE_E_CORRUPT);
+		assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	}
+	storage_get_stats(f->storage, &after);
+	assert_int_equal(after.segments, before.segments);
+	assert_true(after.flushes <= before.flushes + 1);
+	memory_disk_set_capacity(f->disk, UINT64_MAX);
+	for (unsigned k = 0; k < 2; k++) { /* a full disk is asked again after a while */
+		assert_int_equal(storage_process(f->storage, 10000000), 0);
+		memory_disk_run_all(f->disk, 1);
+	}
+	assert_int_equal(storage_process(f->storage, 10000000), 0);
+	memory_disk_run_all(f->disk, 1);
+	assert_int_equal(storage_process(f->storage, 10000000), 0);
+	storage_get_stats(f->storage, &after);
+	assert_int_equal(after.segments, before.segments + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_given_up_for_a_read_that_failed, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(the_log_leaves_a_damaged_segment, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk_keeps_the_log_in_a_damaged_segment, setup_log, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
