@@ -70,7 +70,7 @@ def lose_majority(cluster, load):
     paused += cluster.followers(paused[0])[:2]
     for member in paused:
         cluster.members[member].pause()
-    load.wait_progress(CLIENTS)
+    load.wait_progress(2 * CLIENTS)  # one answer for each client may have been on its way
     for member in paused:
         cluster.members[member].resume()
 
