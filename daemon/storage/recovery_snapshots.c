@@ -104,8 +104,10 @@ int recovery_judge_snapshots(struct recovery *recovery)
 	struct storage_snapshot_info newest = {.index = 0};
 	bool found = storage_snapshot_newest(storage, &newest);
 	bool passed_over = recovery->damaged && recovery->damaged->number > newest.index;
-	/* That it cannot be read now does not mean that it is damaged. */
-	if (storage->base_index > newest.index && recovery->unread)
+	/* That it cannot be read now does not mean that it is damaged. Where nothing else is left, what begins now would be replaced by
+	 * it as soon as it can be read again. */
+	bool is_all = !found && storage_last_index(storage) == 0;
+	if ((storage->base_index > newest.index || is_all) && recovery->unread)
 		return recovery_refuse_unread(recovery);
 	if (storage->base_index > newest.index && recovery->damaged)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,

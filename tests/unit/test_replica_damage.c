@@ -186,6 +186,37 @@ static void unreadable_snapshot_founds_nothing(void **state)
 	}
 }
 
+/* One read of the start fails, and there is nothing but the snapshot: no start goes on without it. What would begin then would be
+ * replaced by it when the disk reads again. */
+static void no_start_goes_on_without_all_that_there_is(void **state)
+{
+	struct replica_cluster *cluster = three_with_data(true);
+	struct node *one = cluster_node(cluster, 1);
+	uint64_t size = 0;
+	bool failed = true;
+	(void)state;
+	assert_int_equal(replica_snapshot(one->replica), 0);
+	cluster_run_ms(cluster, 1000);
+	for (unsigned id = 1; id <= 3; id++)
+		cluster_kill(cluster, id);
+	uint8_t *segment = memory_disk_contents(one->disk, "segment-0000000000000001", &size);
+	memset(segment + 4096, 0, size - 4096);
+	memory_disk_settle(one->disk);
+	struct memory_disk *image = memory_disk_clone(one->disk);
+	for (unsigned n = 0; failed; n++) {
+		memory_disk_free(one->disk);
+		one->disk = memory_disk_clone(image);
+		memory_disk_fail_read_at(one->disk, n);
+		int r = cluster_start(cluster, 1);
+		failed = memory_disk_read_failed(one->disk);
+		assert_false(cluster_journal_has(cluster, 1, "passed over a snapshot: "));
+		if (r == 0)
+			cluster_kill(cluster, 1);
+	}
+	memory_disk_free(image);
+	cluster_free(cluster);
+}
+
 static void damage_is_refused_without_others(void **state)
 {
 	struct replica_cluster *cluster = cluster_new(1);
@@ -273,6 +304,7 @@ int main(void)
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),
 		cmocka_unit_test(unreadable_snapshot_founds_nothing),
+		cmocka_unit_test(no_start_goes_on_without_all_that_there_is),
 		cmocka_unit_test(damage_is_refused_without_others),
 		cmocka_unit_test(damage_before_a_snapshot_is_set_aside),
 	};
