@@ -65,7 +65,8 @@ static uint64_t next_target(const struct replica *replica, const struct raft_sta
 {
 	for (unsigned k = 0; k < 2 * status->n_peers; k++) {
 		const struct raft_progress *peer = &status->peers[k % status->n_peers];
-		bool tried = k < status->n_peers && peer->id <= replica->room.tried;
+		bool tried =
+			k < status->n_peers && (peer->id <= replica->room.tried || peer->match < status->commit);
 		if (peer->voter && !tried &&
 		    replica->now_us < peer->last_contact_us + replica->options.raft.election_timeout_min_us)
 			return peer->id;

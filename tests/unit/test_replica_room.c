@@ -156,6 +156,27 @@ static void leader_without_another_file_hands_over(void **state)
 	cluster_free(cluster);
 }
 
+/* … and not to one whose disk hangs as well: who lags behind what is committed is asked last. */
+static void leader_without_another_file_passes_over_one_that_hangs_too(void **state)
+{
+	struct replica_cluster *cluster = founded(5);
+	unsigned leader = cluster_leader(cluster), waits_ms = 0;
+	(void)state;
+	cluster_node(cluster, leader)->background_hangs = true;
+	cluster_node(cluster, leader == 1 ? 2 : 1)->background_hangs = true;
+	for (unsigned k = 0; k < 2000 && cluster_leader(cluster) == leader; k++) {
+		bool refused = cluster_propose(cluster, leader, 4, 1000) != 0;
+		waits_ms = refused ? waits_ms + 5 : 0;
+		assert_in_range(waits_ms, 0, 2000);
+		cluster_run_ms(cluster, 5);
+	}
+	cluster_run_ms(cluster, 100);
+	unsigned next = cluster_elect(cluster);
+	assert_int_not_equal(next, leader);
+	assert_false(cluster_node(cluster, next)->background_hangs);
+	cluster_free(cluster);
+}
+
 /* A batch that is larger than all the room that is left is dropped, not fatal. */
 static void full_follower_gets_large_batches(void **state)
 {
@@ -232,6 +253,7 @@ int main(void)
 		cmocka_unit_test(elects_and_reads_with_all_disks_full), cmocka_unit_test(full_leader_hands_over),
 		cmocka_unit_test(full_follower_gets_large_batches),	cmocka_unit_test(no_promotion_without_room),
 		cmocka_unit_test(single_member_waits_for_room),		cmocka_unit_test(leader_without_another_file_hands_over),
+		cmocka_unit_test(leader_without_another_file_passes_over_one_that_hangs_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
