@@ -469,7 +469,7 @@ static void tell_endpoint(struct replica *replica)
 }
 
 /* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
- * knows of none, of who would be elected. Not of those whose endpoints are known. One at a time: whoever only says that it
+ * knows of none, of who would be elected. Not of those whose endpoints are known. One at a time, and a leader that could be answered stays: whoever only says that it
  * belongs here must not use up the places of those who do. */
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
@@ -477,7 +477,8 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 	raft_get_own_status(replica->core, &status);
 	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
 	bool has_other_leader = status.leader != RAFT_NO_MEMBER && status.leader != wire->from;
-	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (status.member && has_other_leader))
+	bool is_content = status.member || (replica->guest != 0 && status.leader == replica->guest);
+	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (is_content && has_other_leader))
 		return;
 	if (replica->guest != 0 && replica->guest != wire->from && !is_known(replica, replica->guest))
 		replica->transport->ops->remove_peer(replica->transport, replica->guest);

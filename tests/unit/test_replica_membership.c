@@ -280,6 +280,36 @@ static void member_that_was_away_votes_for_one_that_it_does_not_know(void **stat
 	cluster_free(cluster);
 }
 
+/* A leader that its file does not name can be answered, whoever else says meanwhile where he is. */
+static void strangers_do_not_part_a_wiped_member_from_its_leader(void **state)
+{
+	(void)state;
+	for (unsigned phase = 0; phase < 1000; phase += 333) {
+		struct replica_cluster *cluster = cluster_new(4);
+		struct wire_message stranger = {
+			.type = WIRE_ENDPOINT, .from = 4, .from_incarnation = 77, .to = 3, .term = 1};
+		memcpy(stranger.endpoint.peer, "test:4", sizeof "test:4");
+		for (unsigned id = 1; id <= 3; id++) {
+			cluster_node(cluster, id)->file = id == 3 ? 1u << 1 | 1u << 3 : 1u << 1 | 1u << 2 | 1u << 3;
+			assert_int_equal(cluster_start(cluster, id), 0);
+		}
+		assert_int_equal(cluster_elect(cluster), 1);
+		cluster_run_ms(cluster, 2000);
+		cluster_write(cluster, 1, 5, 10);
+		assert_int_equal(replica_transfer(cluster_node(cluster, 1)->replica, 2, cluster->now_us), 0);
+		cluster_run_ms(cluster, 100);
+		assert_int_equal(cluster_elect(cluster), 2);
+		start_empty(cluster, 3);
+		cluster_run_ms(cluster, phase);
+		for (unsigned k = 0; k < 500; k++) {
+			arrives(cluster, stranger);
+			cluster_run_ms(cluster, 20);
+		}
+		expect_voter(cluster, 2, 3, cluster_status(cluster, 3).incarnation);
+		cluster_free(cluster);
+	}
+}
+
 /* An operator founded while it was away. It starts empty, and what the others said when they were blank arrives now. */
 static void old_hellos_found_no_second_cluster(void **state)
 {
@@ -387,6 +417,7 @@ int main(void)
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
+		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
