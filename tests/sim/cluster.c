@@ -282,7 +282,7 @@ static void view_update(struct sim *sim, unsigned number)
 	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
 	if (config != NULL)
 		sim_level_seen(sim, number, config, index);
-	if (config != NULL && index != view->index)
+	if (config != NULL && (index != view->index || raft_term_at(core, index) != view->term))
 		view_fill(view, core, config, index);
 	config = raft_config_at(core, status.commit, &index);
 	if (config == NULL || index <= sim->committed.index)
