@@ -140,13 +140,13 @@
 /* What stays when all other faults are over: trial.c. */
 enum sim_trial_kind {
 	SIM_TRIAL_NONE,
-	SIM_TRIAL_DEAF,	/* the leader is heard, but hears nobody */
-	SIM_TRIAL_DOWN,	/* a minority, the leader among them, is down */
-	SIM_TRIAL_HANGING,	/* the leader's disk does not answer, or takes nothing but the log */
-	SIM_TRIAL_APART,	/* the leader and one more member do not hear each other; all others hear both; nobody writes */
-	SIM_TRIAL_GONE,	/* a member is cut off, and asked to lead again and again */
+	SIM_TRIAL_DEAF,	    /* the leader is heard, but hears nobody */
+	SIM_TRIAL_DOWN,	    /* a minority, the leader among them, is down */
+	SIM_TRIAL_HANGING,  /* the leader's disk does not answer, or takes nothing but the log */
+	SIM_TRIAL_APART,    /* the leader and one more member do not hear each other; all others hear both; nobody writes */
+	SIM_TRIAL_GONE,	    /* a member is cut off, and asked to lead again and again */
 	SIM_TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
-	SIM_TRIAL_QUIET,	/* nothing at all: the leader stays */
+	SIM_TRIAL_QUIET,    /* nothing at all: the leader stays */
 };
 
 /* trial_background: the whole disk hangs, or all but the log … and the log has no file to go on in long before it has its share */

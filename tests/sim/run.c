@@ -11,8 +11,8 @@
 
 /* Each write that is repeated is an entry more: where the window is small and the way long, hasty clients keep a cluster busy for
  * a while after they have asked for the last time. */
-#define TRIAL_PARTS 16u /* of a step */
 #define CALM_MORE 3u
+#define TRIAL_PARTS 16u /* of a step */
 
 /* After the faults: long enough for many elections. */
 static uint64_t calm_span_us(const struct sim_plan *plan)

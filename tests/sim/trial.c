@@ -74,6 +74,11 @@ static unsigned neighbour(const struct sim *sim, unsigned member)
 	return member;
 }
 
+static bool fills_slowly(const struct sim *sim)
+{
+	return sim->plan.trial_background == SIM_BACKGROUND_QUEUE;
+}
+
 /* As much as its leader takes before the first of it is committed. */
 static void fill_log(struct sim *sim, unsigned leader)
 {
@@ -107,7 +112,7 @@ static void hang(struct sim *sim, unsigned leader)
 		return;
 	}
 	faults->background_until_us = until_us;
-	if (sim->plan.trial_background != SIM_BACKGROUND_QUEUE)
+	if (!fills_slowly(sim))
 		fill_log(sim, leader);
 }
 
@@ -171,7 +176,7 @@ static bool is_background(const struct sim *sim)
 
 static void fill_again(struct sim *sim)
 {
-	if (is_background(sim) && sim->members[sim->trial->leader].up)
+	if (is_background(sim) && !fills_slowly(sim) && sim->members[sim->trial->leader].up)
 		fill_log(sim, sim->trial->leader);
 }
 
@@ -223,8 +228,7 @@ void sim_trial_step(struct sim *sim, unsigned step)
 		impose(sim);
 	} else if (step == 1) {
 		remember(sim);
-		if (sim->plan.trial_background != SIM_BACKGROUND_QUEUE)
-			fill_again(sim);
+		fill_again(sim);
 	} else if (step == SIM_TRIAL_STEPS - 1) {
 		expect_writes(sim);
 		expect_peace(sim, ELECTIONS_MAX);
@@ -239,7 +243,7 @@ void sim_trial_step(struct sim *sim, unsigned step)
 void sim_trial_tend(struct sim *sim)
 {
 	const struct sim_member *leader = &sim->members[sim->trial->leader];
-	if (is_background(sim) && sim->plan.trial_background == SIM_BACKGROUND_QUEUE && leader->up &&
+	if (is_background(sim) && fills_slowly(sim) && leader->up &&
 	    leader->disk_faults.background_until_us > sim->now_us)
 		sim_client_burst(sim, sim->trial->leader, DRIP_COMMANDS, BURST_SIZE);
 }

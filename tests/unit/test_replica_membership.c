@@ -185,13 +185,14 @@ static void the_first_directory_returns_with_a_higher_term(void **state)
 	come_back_with_the_first_directory(true);
 }
 
-/* Its configuration file does not name the member that leads now: it learns from the leader how to answer. */
-static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state)
+/* Member 2 leads, member 3 has just begun with an empty directory, and its file does not name member 2. A fourth place is free. */
+static struct replica_cluster *third_is_wiped_and_does_not_know_its_leader(void)
 {
-	struct replica_cluster *cluster = cluster_new(3);
-	(void)state;
-	cluster_node(cluster, 3)->file = 1u << 1 | 1u << 3;
-	cluster_start_all(cluster);
+	struct replica_cluster *cluster = cluster_new(4);
+	for (unsigned id = 1; id <= 3; id++) {
+		cluster_node(cluster, id)->file = id == 3 ? 1u << 1 | 1u << 3 : 1u << 1 | 1u << 2 | 1u << 3;
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
 	assert_int_equal(cluster_elect(cluster), 1);
 	cluster_run_ms(cluster, 2000);
 	cluster_write(cluster, 1, 5, 10);
@@ -199,6 +200,14 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	cluster_run_ms(cluster, 100);
 	assert_int_equal(cluster_elect(cluster), 2);
 	start_empty(cluster, 3);
+	return cluster;
+}
+
+/* Its configuration file does not name the member that leads now: it learns from the leader how to answer. */
+static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state)
+{
+	struct replica_cluster *cluster = third_is_wiped_and_does_not_know_its_leader();
+	(void)state;
 	cluster_run_ms(cluster, 5000);
 	assert_int_equal(cluster_leader(cluster), 2);
 	cluster_write(cluster, 2, 1, 10);
@@ -210,14 +219,12 @@ static void wiped_member_finds_a_leader_that_its_file_does_not_name(void **state
 	cluster_free(cluster);
 }
 
-/* A member joined and became the leader while it was down, and its log is not needed any more where it ends: it learns from the leader
- * how to answer, and is sent a snapshot. */
-static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **state)
+/* Three members, led by the first; the third is down since before a fourth, which no file names, became a voter. */
+static struct replica_cluster *fourth_joins_while_third_is_down(void)
 {
 	struct replica_cluster *cluster = cluster_new(4);
 	const struct replicator_change add = {.type = REPLICATOR_ADD, .id = 4, .peer = "test:4", .client = ""};
 	uint64_t index = 0;
-	(void)state;
 	for (unsigned id = 1; id <= 3; id++) {
 		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
 		assert_int_equal(cluster_start(cluster, id), 0);
@@ -230,6 +237,15 @@ static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **sta
 	assert_int_equal(replica_change(cluster_node(cluster, 1)->replica, &add, cluster->now_us, 0, &index), 0);
 	cluster_run_ms(cluster, 5000);
 	expect_voter(cluster, 1, 4, cluster_status(cluster, 4).incarnation);
+	return cluster;
+}
+
+/* A member joined and became the leader while it was down, and its log is not needed any more where it ends: it learns from the leader
+ * how to answer, and is sent a snapshot. */
+static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **state)
+{
+	struct replica_cluster *cluster = fourth_joins_while_third_is_down();
+	(void)state;
 	assert_int_equal(replica_transfer(cluster_node(cluster, 1)->replica, 4, cluster->now_us), 0);
 	cluster_run_ms(cluster, 100);
 	assert_int_equal(cluster_elect(cluster), 4);
@@ -249,22 +265,8 @@ static void member_that_was_away_finds_a_leader_that_it_does_not_know(void **sta
 /* A member joined while it was away, and now only that one can be elected, and not without its vote. */
 static void member_that_was_away_votes_for_one_that_it_does_not_know(void **state)
 {
-	struct replica_cluster *cluster = cluster_new(4);
-	const struct replicator_change add = {.type = REPLICATOR_ADD, .id = 4, .peer = "test:4", .client = ""};
-	uint64_t index = 0;
+	struct replica_cluster *cluster = fourth_joins_while_third_is_down();
 	(void)state;
-	for (unsigned id = 1; id <= 3; id++) {
-		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
-		assert_int_equal(cluster_start(cluster, id), 0);
-	}
-	assert_int_equal(cluster_elect(cluster), 1);
-	cluster_run_ms(cluster, 2000);
-	cluster_write(cluster, 1, 5, 10);
-	cluster_kill(cluster, 3);
-	assert_int_equal(cluster_start(cluster, 4), 0);
-	assert_int_equal(replica_change(cluster_node(cluster, 1)->replica, &add, cluster->now_us, 0, &index), 0);
-	cluster_run_ms(cluster, 5000);
-	expect_voter(cluster, 1, 4, cluster_status(cluster, 4).incarnation);
 	cluster_write(cluster, 1, 5, 10);
 	cluster_kill(cluster, 2);
 	assert_int_equal(cluster_propose(cluster, 1, 1, 10), 0);
@@ -285,21 +287,10 @@ static void strangers_do_not_part_a_wiped_member_from_its_leader(void **state)
 {
 	(void)state;
 	for (unsigned phase = 0; phase < 1000; phase += 333) {
-		struct replica_cluster *cluster = cluster_new(4);
+		struct replica_cluster *cluster = third_is_wiped_and_does_not_know_its_leader();
 		struct wire_message stranger = {
 			.type = WIRE_ENDPOINT, .from = 4, .from_incarnation = 77, .to = 3, .term = 1};
 		memcpy(stranger.endpoint.peer, "test:4", sizeof "test:4");
-		for (unsigned id = 1; id <= 3; id++) {
-			cluster_node(cluster, id)->file = id == 3 ? 1u << 1 | 1u << 3 : 1u << 1 | 1u << 2 | 1u << 3;
-			assert_int_equal(cluster_start(cluster, id), 0);
-		}
-		assert_int_equal(cluster_elect(cluster), 1);
-		cluster_run_ms(cluster, 2000);
-		cluster_write(cluster, 1, 5, 10);
-		assert_int_equal(replica_transfer(cluster_node(cluster, 1)->replica, 2, cluster->now_us), 0);
-		cluster_run_ms(cluster, 100);
-		assert_int_equal(cluster_elect(cluster), 2);
-		start_empty(cluster, 3);
 		cluster_run_ms(cluster, phase);
 		for (unsigned k = 0; k < 500; k++) {
 			arrives(cluster, stranger);
