@@ -180,6 +180,7 @@ struct replica {
 
 	struct replica_taking taking;
 	struct replica_receiving receiving;
+	uint64_t receive_after_us; /* offers are passed over before: there was no room */
 	struct replica_restoring restoring;
 	struct replica_sending sending;
 	struct replica_room room;

@@ -260,6 +260,8 @@ int replica_on_snapshot_offer(struct replica *replica, const struct wire_message
 					    .leader_term = wire->term};
 	if (is_here(replica, &offered))
 		return install(replica, offered);
+	if (replica->now_us < replica->receive_after_us)
+		return 0;
 	int r = storage_receive_begin(replica->storage, wire->snapshot_offer.index, wire->snapshot_offer.term, &wanted);
 	if (r != 0)
 		return r > 0 || r == -ENOMEM || r == -EINVAL ? 0 : r; /* busy, or no room: the offer is repeated */
@@ -297,11 +299,13 @@ int replica_tend_installing(struct replica *replica)
 	if (progress.phase == STORAGE_SNAPSHOT_IDLE) {
 		if (progress.result == 0)
 			return install(replica, *receiving);
+		if (progress.result == STORAGE_E_FULL)
+			replica->receive_after_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
 		receiving_end(replica); /* no room, or not what it should be: offered again */
 		return 0;
 	}
-	if (progress.phase != STORAGE_SNAPSHOT_WRITING) {
-		/* The disk is at work, and its completion calls again. */
+	if (progress.phase != STORAGE_SNAPSHOT_WRITING || progress.waits) {
+		/* The disk is at work, and its completion calls again: what is asked for meanwhile could not be taken. */
 		receiving->again_us = replica->now_us + 2 * replica->options.raft.election_timeout_max_us;
 		return 0;
 	}

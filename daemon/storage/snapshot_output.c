@@ -243,6 +243,7 @@ static void progress(const struct snapshot_output *output, struct storage_snapsh
 		return;
 	ret_progress->index = output->index;
 	ret_progress->offset = output->parser.chain.offset + output->buffers[output->current].used;
+	ret_progress->waits = output->buffers[output->current].busy;
 	if (output->step == STEP_FILLING)
 		ret_progress->phase = STORAGE_SNAPSHOT_WRITING;
 	else

@@ -46,6 +46,7 @@ struct storage_snapshot_progress {
 	int result; /* of the last one that ended: 0, STORAGE_E_FULL, STORAGE_E_CORRUPT (received bytes do not verify) */
 	uint64_t index;	 /* of the one under way */
 	uint64_t offset; /* received: the byte of the file that is wanted next */
+	bool waits;	 /* received: nothing is taken before the disk has written what it was handed */
 };
 
 struct storage_snapshot_begin {

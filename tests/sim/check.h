@@ -129,6 +129,10 @@ struct sim_watch {
 	struct {
 		uint64_t snapshot, term, turn;
 	} log_long; /* it took a write although its log had outgrown its share: the newest snapshot, its term, and the turn then */
+	struct {
+		uint64_t index, offset, since_us;
+		unsigned times;
+	} asked;	    /* for this piece of a snapshot, since then, so often */
 	bool retired;	    /* long out of the cluster: nobody looks at it any more */
 	bool cut_short;	    /* its disk failed it in the middle of a turn: this life ends */
 };
@@ -316,6 +320,7 @@ void sim_returns_config(struct sim *sim, const struct sim_config *before, const 
 /* check_bounds.c */
 void sim_check_bounds_started(struct sim *sim, unsigned number);
 void sim_check_bounds(struct sim *sim, unsigned number, const struct raft_status *status);
+void sim_check_asks(struct sim *sim, unsigned from, const struct wire_message *message);
 void sim_check_store(struct sim *sim, unsigned number);
 void sim_check_disk(struct sim *sim, unsigned number); /* after the calm */
 

@@ -5,6 +5,7 @@
 #include "check.h"
 
 #include "daemon/storage/snapshots.h"
+#include "daemon/transport/wire.h"
 #include "kv/limits.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #define LOGS_KEPT 4u
 #define FILES_SPARE 12u
 
+#define ASKS_MAX 16u /* for one piece, within two election timeouts */
 #define RECORD_OVERHEAD                                                                                                \
 	8192u		   /* headers and padding of the records under way  \
                                */
@@ -130,12 +132,33 @@ void sim_check_write_taken(struct sim *sim, unsigned number)
 	}
 }
 
+/* A piece of a snapshot that the disk is not ready for, or that was lost, is asked for again after a while, not all the time. */
+void sim_check_asks(struct sim *sim, unsigned from, const struct wire_message *message)
+{
+	struct sim_watch *watch = &sim->checks->members[from];
+	uint64_t window_us = 2 * (sim->plan.election_min_us + sim->plan.election_spread_us);
+	if (message->type != WIRE_SNAPSHOT_REQUEST)
+		return;
+	uint64_t index = message->snapshot_request.index, offset = message->snapshot_request.offset;
+	if (watch->asked.index != index || watch->asked.offset != offset ||
+	    sim->now_us - watch->asked.since_us > window_us) {
+		watch->asked.index = index;
+		watch->asked.offset = offset;
+		watch->asked.since_us = sim->now_us;
+		watch->asked.times = 0;
+	}
+	if (++watch->asked.times > ASKS_MAX)
+		sim_fail(sim, "member %u asks again and again for the piece at %" PRIu64 " of the snapshot of entry %" PRIu64,
+			 from + 1, offset, index);
+}
+
 void sim_check_bounds_started(struct sim *sim, unsigned number)
 {
 	struct storage_stats stats;
 	storage_get_stats(replica_storage(sim->members[number].replica), &stats);
 	sim->checks->members[number].log_found = stats.log_bytes_since_snapshot;
 	sim->checks->members[number].log_long.turn = 0;
+	sim->checks->members[number].asked.times = 0;
 }
 
 /* Entries that are not durable here. A leader takes proposals as long as all that waits is no more than it may have uncommitted, and

@@ -222,6 +222,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 		sim_fail(sim, "member %u sends a frame under another incarnation than its platter's", from + 1);
 	bool promises = promises_term(&message);
 	sim_duties_said(sim, from, to, &message);
+	sim_check_asks(sim, from, &message);
 	if (promises)
 		sim_progress_said(sim, from, &message);
 	if (promises && message.term > watch->shadow.term)

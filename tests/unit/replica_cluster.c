@@ -187,6 +187,7 @@ static int transport_send(struct transport *transport, uint64_t peer)
 		end = &(*end)->next;
 	*end = from->outgoing;
 	from->outgoing = NULL;
+	from->sent++;
 	return 0;
 }
 

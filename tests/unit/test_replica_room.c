@@ -177,6 +177,41 @@ static void leader_without_another_file_passes_over_one_that_hangs_too(void **st
 	cluster_free(cluster);
 }
 
+/* A follower that was away long enough to need a snapshot, which its disk does not write: it hangs, or is full. What it cannot take it
+ * does not ask for all the time. */
+static void follower_does_not_ask_for_what_it_cannot_take(void **state)
+{
+	(void)state;
+	for (unsigned full = 0; full < 2; full++) {
+		struct replica_cluster *cluster = founded(3);
+		unsigned leader = cluster_leader(cluster), away = leader == 1 ? 2 : 1;
+		struct node *node = cluster_node(cluster, away);
+		cluster_kill(cluster, away);
+		for (unsigned k = 0; k < 3; k++) { /* the log is kept back to the snapshot before the last */
+			cluster_write(cluster, leader, 5, 10);
+			assert_int_equal(replica_snapshot(cluster_node(cluster, leader)->replica), 0);
+			cluster_run_ms(cluster, 1000);
+		}
+		node->background_hangs = full == 0;
+		if (full != 0)
+			memory_disk_set_capacity(node->disk, 0);
+		assert_int_equal(cluster_start(cluster, away), 0);
+		cluster_run_ms(cluster, 100);
+		assert_true(cluster_journal_has(cluster, away, "snapshot-receive"));
+		unsigned begun = node->sent;
+		cluster_run_ms(cluster, 2000);
+		assert_in_range(node->sent - begun, 1, 60); /* 40 heartbeats are answered */
+		assert_false(cluster_journal_has(cluster, away, "snapshot-installed"));
+		node->background_hangs = false;
+		memory_disk_set_capacity(node->disk, UINT64_MAX);
+		cluster_run_ms(cluster, 3000);
+		assert_true(cluster_journal_has(cluster, away, "snapshot-installed"));
+		assert_int_equal(node->hash, cluster_node(cluster, leader)->hash);
+		nobody_stopped(cluster);
+		cluster_free(cluster);
+	}
+}
+
 /* A batch that is larger than all the room that is left is dropped, not fatal. */
 static void full_follower_gets_large_batches(void **state)
 {
@@ -254,6 +289,7 @@ int main(void)
 		cmocka_unit_test(full_follower_gets_large_batches),	cmocka_unit_test(no_promotion_without_room),
 		cmocka_unit_test(single_member_waits_for_room),		cmocka_unit_test(leader_without_another_file_hands_over),
 		cmocka_unit_test(leader_without_another_file_passes_over_one_that_hangs_too),
+		cmocka_unit_test(follower_does_not_ask_for_what_it_cannot_take),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
