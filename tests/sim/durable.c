@@ -302,7 +302,7 @@ void sim_durable_restart(struct sim *sim, unsigned member)
 	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence ||
 		       sim_snapshot_newest(&built) < sim_snapshot_newest(shadow) ||
 		       (built.n_segments > 0 && built.segments[0].needed &&
-			built.segments[0].base > sim_snapshot_newest(&built));
+			sim_segment_begin(&built.segments[0]) > sim_snapshot_newest(&built));
 	sim_durable_free(shadow);
 	*shadow = built;
 }

@@ -178,10 +178,16 @@ void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shado
 	shadow->n_snapshots++;
 }
 
+uint64_t sim_segment_begin(const struct sim_segment *segment)
+{
+	return segment->lowest < segment->base ? segment->lowest : segment->base;
+}
+
 /* The log on the platter must not begin behind what the snapshots cover. */
 static void check_covered(const struct sim *sim, unsigned member, const struct sim_shadow *shadow, const char *what)
 {
-	uint64_t base = shadow->n_segments > 0 && shadow->segments[0].needed ? shadow->segments[0].base : 0;
+	bool needed = shadow->n_segments > 0 && shadow->segments[0].needed;
+	uint64_t base = needed ? sim_segment_begin(&shadow->segments[0]) : 0;
 	uint64_t newest = sim_snapshot_newest(shadow);
 	if (base > newest)
 		sim_fail(sim,
