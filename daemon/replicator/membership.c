@@ -158,8 +158,7 @@ static void number_hellos(struct replica *replica)
 
 /* The one with the lowest id founds, and only when everybody is known to be blank: two can never do it, and one that
  * lost its disk later hears of a member that is not blank. One that gave up a damaged directory does not count as
- * blank, nor one that passed over its only snapshot: should all of them have done so, their data are still there, and there
- * is no empty cluster in their place. */
+ * blank: should all of them have done so, their data are still there, and there is no empty cluster in their place. */
 static bool may_found(struct replica *replica)
 {
 	const struct raft_config *founders = &replica->options.founders;

@@ -215,7 +215,7 @@ int replica_start(struct replica *replica, struct storage_state *state, uint64_t
 	raft_get_status(replica->core, &status);
 	replica_adopt_level(replica, status.level);
 	replica->incarnation = state->incarnation;
-	replica->aside = state->aside || state->snapshot_damage[0] != '\0';
+	replica->aside = state->aside;
 	replica->commit = state->commit;
 	replica->applied = state->base_index;
 	replica->core_deadline_us = now_us; /* the first tick tells the real one */

@@ -104,19 +104,26 @@ int recovery_judge_snapshots(struct recovery *recovery)
 	struct storage_snapshot_info newest = {.index = 0};
 	bool found = storage_snapshot_newest(storage, &newest);
 	bool passed_over = recovery->damaged && recovery->damaged->number > newest.index;
-	/* That it cannot be read now does not mean that it is damaged. Where nothing else is left, what begins now would be replaced by
-	 * it as soon as it can be read again. */
+	bool is_needed = storage->base_index > newest.index;
+	/* Where nothing else is left, what begins now would be replaced by that snapshot if it is ever read again. */
 	bool is_all = !found && storage_last_index(storage) == 0;
-	if ((storage->base_index > newest.index || is_all) && recovery->unread)
+	/* That it cannot be read now does not mean that it is damaged. */
+	if ((is_needed || is_all) && recovery->unread)
 		return recovery_refuse_unread(recovery);
-	if (storage->base_index > newest.index && recovery->damaged)
+	if (is_needed && recovery->damaged)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
 				       recovery->damage.parser.chain.offset,
 				       "%s, and the log only begins behind %" PRIu64
 				       ": what was before is lost. Do not empty this directory: the member would "
 				       "forget what it promised to the others",
 				       recovery->damage.what, storage->base_index);
-	if (storage->base_index > newest.index)
+	if (is_all && recovery->damaged)
+		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
+				       recovery->damage.parser.chain.offset,
+				       "%s, and the log holds no entry: what the member had is lost. Do not empty this "
+				       "directory: the member would forget what it promised to the others",
+				       recovery->damage.what);
+	if (is_needed)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->files.items[0].name, 0,
 				       "the log begins behind %" PRIu64
 				       ", but there is no snapshot that reaches so far",

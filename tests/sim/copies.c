@@ -288,6 +288,7 @@ int sim_operator_copy(struct sim *sim, unsigned number, uint64_t seed)
 	experiment.random = (struct sim_random){seed ^ AIMED_STREAM};
 	try(&experiment, &original, sim_copy_misplace);
 	try(&experiment, &original, sim_copy_lose_newest_header);
+	try(&experiment, &original, sim_copy_leave_rotten_snapshot);
 	free(whole.entries);
 	copy_fini(&opening);
 	copy_fini(&original);

@@ -34,5 +34,6 @@ bool sim_copy_harm(struct experiment *experiment);
 /* The same; each does one thing that chance hardly ever does. */
 bool sim_copy_misplace(struct experiment *experiment);
 bool sim_copy_lose_newest_header(struct experiment *experiment);
+bool sim_copy_leave_rotten_snapshot(struct experiment *experiment);
 
 #endif

@@ -291,6 +291,30 @@ bool sim_copy_lose_newest_header(struct experiment *experiment)
 	return true;
 }
 
+/* All that is left is a snapshot that does not verify; the records are gone, as if none of them had ever been written. What it
+ * stood for would be forgotten, and come back if it is ever read again. */
+bool sim_copy_leave_rotten_snapshot(struct experiment *experiment)
+{
+	struct found segments, snapshots;
+	struct copy left;
+	find_segments(&experiment->copy, &segments);
+	find_snapshots(&experiment->copy, &snapshots);
+	if (segments.n == 0 || snapshots.n == 0)
+		return false;
+	struct copy_file *first = segments.files[0], *newest = snapshots.files[snapshots.n - 1];
+	memset(first->bytes + FORMAT_HEADER_SIZE, 0, first->size - FORMAT_HEADER_SIZE);
+	newest->bytes[below(experiment, newest->size)] ^= (uint8_t)(1u << below(experiment, 8));
+	copy_init(&left);
+	(void)copy_put(&left, first->name, first->bytes, first->size);
+	(void)copy_put(&left, newest->name, newest->bytes, newest->size);
+	copy_fini(&experiment->copy);
+	experiment->copy = left;
+	experiment->what = "with nothing but a snapshot that does not verify";
+	experiment->expected = STORAGE_E_CORRUPT;
+	experiment->is_damaged = experiment->may_die = true;
+	return true;
+}
+
 /* Other hands ------------------------------------------------------------------------------------------ */
 
 static bool mistake_owner(struct experiment *experiment)

@@ -152,38 +152,65 @@ static void all_damaged_found_nothing(void **state)
 	cluster_free(cluster);
 }
 
-/* The only record of a log is cut like a torn one, and the snapshot in front of it does not verify. Nothing else says that there was
- * a cluster: the disks of all others are new. */
-static void unreadable_snapshot_founds_nothing(void **state)
+/* Leaves member id a snapshot and no entry: the only record of its log is cut like a torn one. */
+static void leave_snapshot_only(struct replica_cluster *cluster, unsigned id, char name[64])
+{
+	uint64_t size = 0;
+	assert_int_equal(replica_snapshot(cluster_node(cluster, id)->replica), 0);
+	cluster_run_ms(cluster, 1000);
+	(void)snprintf(name, 64, "snapshot-%016llx", (unsigned long long)cluster_status(cluster, id).snapshot_index);
+	cluster_kill(cluster, id);
+	uint8_t *segment = memory_disk_contents(cluster_node(cluster, id)->disk, "segment-0000000000000001", &size);
+	assert_non_null(segment);
+	memset(segment + 4096, 0, size - 4096);
+}
+
+/* Nothing but a snapshot that does not verify, and the disks of all others are new: nothing else says that there was a cluster. */
+static void rotten_snapshot_founds_nothing(void **state)
 {
 	(void)state;
 	for (unsigned id = 1; id <= 3; id++) {
 		struct replica_cluster *cluster = three_with_data(true);
-		uint64_t size = 0;
 		char name[64];
-		assert_int_equal(replica_snapshot(cluster_node(cluster, id)->replica), 0);
-		cluster_run_ms(cluster, 1000);
-		(void)snprintf(name, sizeof name, "snapshot-%016llx",
-			       (unsigned long long)cluster_status(cluster, id).snapshot_index);
-		for (unsigned k = 1; k <= 3; k++)
-			cluster_kill(cluster, k);
-		uint8_t *segment =
-			memory_disk_contents(cluster_node(cluster, id)->disk, "segment-0000000000000001", &size);
-		assert_non_null(segment);
-		memset(segment + 4096, 0, size - 4096);
+		leave_snapshot_only(cluster, id, name);
 		rot(cluster, id, name, NODE_STATE_SIZE / 2);
 		for (unsigned k = 1; k <= 3; k++) {
 			if (k != id) {
+				cluster_kill(cluster, k);
 				memory_disk_free(cluster_node(cluster, k)->disk);
 				cluster_node(cluster, k)->disk = memory_disk_new();
 			}
 			assert_int_equal(cluster_start(cluster, k), 0);
 		}
-		assert_true(cluster_journal_has(cluster, id, "2 damaged passed over a snapshot: "));
+		assert_true(cluster_journal_has(cluster, id, "the log holds no entry"));
 		cluster_run_ms(cluster, 10000);
 		assert_int_equal(cluster_leader(cluster), 0);
 		cluster_free(cluster);
 	}
+}
+
+/* It forgot what it promised: it is another member from then on, and the snapshot never comes back, even if it can be read again. */
+static void rotten_snapshot_alone_is_given_up(void **state)
+{
+	struct replica_cluster *cluster = three_with_data(true);
+	char name[64];
+	char aside[96];
+	(void)state;
+	uint64_t before = cluster_status(cluster, 1).incarnation;
+	leave_snapshot_only(cluster, 1, name);
+	rot(cluster, 1, name, NODE_STATE_SIZE / 2);
+	cluster->options.heal = false;
+	assert_int_equal(cluster_start(cluster, 1), REPLICATOR_E_DAMAGED);
+	assert_non_null(strstr(cluster_node(cluster, 1)->message, name));
+	cluster->options.heal = true;
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	(void)snprintf(aside, sizeof aside, "%s.damaged-1", name);
+	assert_true(has_file(cluster, 1, aside));
+	assert_true(cluster_status(cluster, 1).incarnation != before);
+	cluster_run_ms(cluster, 10000);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	cluster_free(cluster);
 }
 
 /* One read of the start fails, and there is nothing but the snapshot: no start goes on without it. What would begin then would be
@@ -192,15 +219,12 @@ static void no_start_goes_on_without_all_that_there_is(void **state)
 {
 	struct replica_cluster *cluster = three_with_data(true);
 	struct node *one = cluster_node(cluster, 1);
-	uint64_t size = 0;
+	char name[64];
 	bool failed = true;
 	(void)state;
-	assert_int_equal(replica_snapshot(one->replica), 0);
-	cluster_run_ms(cluster, 1000);
-	for (unsigned id = 1; id <= 3; id++)
+	leave_snapshot_only(cluster, 1, name);
+	for (unsigned id = 2; id <= 3; id++)
 		cluster_kill(cluster, id);
-	uint8_t *segment = memory_disk_contents(one->disk, "segment-0000000000000001", &size);
-	memset(segment + 4096, 0, size - 4096);
 	memory_disk_settle(one->disk);
 	struct memory_disk *image = memory_disk_clone(one->disk);
 	for (unsigned n = 0; failed; n++) {
@@ -303,7 +327,8 @@ int main(void)
 		cmocka_unit_test(unapplied_damage_stops_the_member),
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),
-		cmocka_unit_test(unreadable_snapshot_founds_nothing),
+		cmocka_unit_test(rotten_snapshot_founds_nothing),
+		cmocka_unit_test(rotten_snapshot_alone_is_given_up),
 		cmocka_unit_test(no_start_goes_on_without_all_that_there_is),
 		cmocka_unit_test(damage_is_refused_without_others),
 		cmocka_unit_test(damage_before_a_snapshot_is_set_aside),
