@@ -20,7 +20,7 @@ struct storage_check {
 	/* Set by the check. */
 	uint64_t segments;
 	uint64_t records;
-	uint64_t entries;   /* the next start finds them: base_index + 1 … last_index */
+	uint64_t entries;   /* the next start finds them if it can read all this: base_index + 1 … last_index */
 	uint64_t snapshots; /* good ones */
 	uint64_t bytes;	    /* read and verified */
 	uint64_t damages;
