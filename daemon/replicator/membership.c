@@ -76,11 +76,18 @@ bool replica_unseats(const struct replica *replica, const struct wire_message *w
 	return wire->type == WIRE_APPEND_REPLY && status.role == RAFT_LEADER && wire->term > status.hard_state.term;
 }
 
-/* Nothing was ever promised to anybody from this directory. */
-static bool is_blank(const struct raft_status *status)
+/* Nothing was ever promised to anybody from this directory, and it holds nothing of any cluster: a snapshot that is here, or may be, but
+ * is not installed yet, replaces at the next start whatever was founded meanwhile. */
+static bool is_blank(const struct replica *replica)
 {
-	return status->config_index == 0 && status->last_index == 0 && status->base_index == 0 &&
-	       status->hard_state.term == 0;
+	struct raft_status status;
+	struct storage_snapshot_info newest;
+	struct storage_snapshot_progress received;
+	raft_get_own_status(replica->core, &status);
+	storage_received(replica->storage, &received);
+	return status.config_index == 0 && status.last_index == 0 && status.base_index == 0 &&
+	       status.hard_state.term == 0 && received.phase != STORAGE_SNAPSHOT_FINISHING &&
+	       !storage_snapshot_newest(replica->storage, &newest);
 }
 
 static bool is_first_founder(const struct replica *replica)
@@ -93,13 +100,11 @@ static bool is_first_founder(const struct replica *replica)
 
 void replica_send_hello(struct replica *replica, uint64_t peer)
 {
-	struct raft_status status;
 	struct wire_message wire = replica_wire_message(replica, WIRE_HELLO, peer);
 	const struct replica_peer *heard = replica_find_peer(replica, peer);
-	raft_get_own_status(replica->core, &status);
 	wire.hello.version_min = (uint16_t)replica->level; /* whoever knows less would misread the log */
 	wire.hello.version_max = (uint16_t)replica->options.level_max;
-	wire.hello.blank = is_blank(&status) && !replica->aside;
+	wire.hello.blank = is_blank(replica) && !replica->aside;
 	if (wire.hello.blank && is_first_founder(replica))
 		wire.term = replica->founding_number;
 	else if (heard != NULL)
@@ -174,13 +179,11 @@ static bool may_found(struct replica *replica)
 
 int replica_bootstrap(struct replica *replica, uint64_t now_us, uint64_t wall_ms)
 {
-	struct raft_status status;
 	if (replica->failed != 0)
 		return replica->failed;
 	replica->now_us = now_us;
 	replica->wall_ms = wall_ms;
-	raft_get_own_status(replica->core, &status);
-	if (!is_blank(&status) || raft_config_find(&replica->options.founders, replica->options.raft.id) == NULL)
+	if (!is_blank(replica) || raft_config_find(&replica->options.founders, replica->options.raft.id) == NULL)
 		return REPLICATOR_E_MEMBERSHIP;
 	return found(replica);
 }
@@ -410,7 +413,8 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 	const struct raft_config_member *member = raft_config_find(config, wire->from);
 	if (member == NULL && !status.config_pending)
 		tell_stranger(replica, index, wire->from);
-	if (status.role != RAFT_LEADER || peer == NULL || member == NULL || member->incarnation == wire->from_incarnation)
+	if (status.role != RAFT_LEADER || peer == NULL || member == NULL ||
+	    member->incarnation == wire->from_incarnation)
 		return 0;
 	if (member->incarnation == 0)
 		return take_incarnation(replica, config, index, wire);
@@ -609,7 +613,7 @@ int replica_tend_membership(struct replica *replica)
 	replica->hello_us = replica->now_us + (status.member && is_named(replica) ? NOT_A_MEMBER_US : REPLICA_HELLO_US);
 	number_hellos(replica);
 	hello_all(replica);
-	if (is_blank(&status) && !replica->aside && may_found(replica))
+	if (is_blank(replica) && !replica->aside && may_found(replica))
 		r = found(replica);
 	return r < 0 ? r : 0;
 }

@@ -3,6 +3,8 @@
 
 #include "daemon/transport/wire.h"
 
+#include <stdio.h>
+
 static void start_empty(struct replica_cluster *cluster, unsigned id)
 {
 	struct node *node = cluster_node(cluster, id);
@@ -325,6 +327,97 @@ static void old_hellos_found_no_second_cluster(void **state)
 	cluster_free(cluster);
 }
 
+struct snapshot_file {
+	uint64_t index;
+	uint64_t term;
+	uint64_t size;
+	uint8_t *bytes;
+};
+
+/* The newest one of a cluster that is gone afterwards. */
+static struct snapshot_file make_snapshot(void)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	struct snapshot_file file;
+	char name[64];
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_write(cluster, 1, 5, 10);
+	assert_int_equal(replica_snapshot(cluster_node(cluster, 1)->replica), 0);
+	cluster_run_ms(cluster, 1000);
+	file.index = cluster_status(cluster, 1).snapshot_index;
+	file.term = cluster_status(cluster, 1).term;
+	(void)snprintf(name, sizeof name, "snapshot-%016llx", (unsigned long long)file.index);
+	const uint8_t *bytes = memory_disk_contents(cluster_node(cluster, 1)->disk, name, &file.size);
+	assert_non_null(bytes);
+	file.bytes = malloc(file.size);
+	assert_non_null(file.bytes);
+	memcpy(file.bytes, bytes, file.size);
+	cluster_free(cluster);
+	return file;
+}
+
+/* All of the snapshot from there on; nothing is taken unless that is what is wanted next. */
+static void chunk_arrives(struct replica_cluster *cluster, unsigned to, const struct snapshot_file *file,
+			  uint64_t offset)
+{
+	arrives(cluster, (struct wire_message){.type = WIRE_SNAPSHOT_CHUNK,
+					       .from = 2,
+					       .from_incarnation = 77,
+					       .to = to,
+					       .snapshot_chunk = {.index = file->index,
+								  .term = file->term,
+								  .total = file->size,
+								  .offset = offset,
+								  .size = (uint32_t)(file->size - offset),
+								  .data = file->bytes + offset}});
+}
+
+/* It is there but for its name, and the disk hangs. */
+static void receive_all_but_the_name(struct replica_cluster *cluster, unsigned to, const struct snapshot_file *file)
+{
+	arrives(cluster, (struct wire_message){
+				 .type = WIRE_SNAPSHOT_OFFER,
+				 .from = 2,
+				 .from_incarnation = 77,
+				 .to = to,
+				 .term = file->term,
+				 .snapshot_offer = {.index = file->index, .term = file->term, .size = file->size}});
+	cluster_run_ms(cluster, 10);
+	chunk_arrives(cluster, to, file, 0); /* of which the header is taken */
+	cluster_run_ms(cluster, 10);
+	cluster_node(cluster, to)->background_hangs = true;
+	for (uint64_t offset = 1; offset < file->size; offset++)
+		chunk_arrives(cluster, to, file, offset);
+	cluster_run_ms(cluster, 10);
+}
+
+/* The last leader was sending its snapshot to an empty directory when all that it had was lost. Until that is installed the directory
+ * has no log and no term, and is not blank all the same. */
+static void a_received_snapshot_is_not_blank(void **state)
+{
+	struct snapshot_file file = make_snapshot();
+	(void)state;
+	for (unsigned to = 1; to <= 3; to += 2) {
+		struct replica_cluster *cluster = cluster_new(3);
+		assert_int_equal(cluster_start(cluster, to), 0);
+		receive_all_but_the_name(cluster, to, &file);
+		assert_int_equal(replica_bootstrap(cluster_node(cluster, to)->replica, cluster->now_us, 1),
+				 REPLICATOR_E_MEMBERSHIP);
+		for (unsigned id = 1; id <= 3; id++)
+			if (id != to)
+				assert_int_equal(cluster_start(cluster, id), 0);
+		cluster_run_ms(cluster, 10000);
+		assert_int_equal(cluster_leader(cluster), 0);
+		cluster_node(cluster, to)->background_hangs = false;
+		cluster_run_ms(cluster, 10000);
+		assert_int_equal(cluster_status(cluster, to).applied, file.index);
+		assert_int_equal(cluster_leader(cluster), 0);
+		cluster_free(cluster);
+	}
+	free(file.bytes);
+}
+
 /* Whoever was blank some time ago need not be now. */
 static void only_those_who_are_there_found(void **state)
 {
@@ -398,6 +491,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(founding_is_told_once),
 		cmocka_unit_test(old_hellos_found_no_second_cluster),
+		cmocka_unit_test(a_received_snapshot_is_not_blank),
 		cmocka_unit_test(only_those_who_are_there_found),
 		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(old_frames_do_not_cost_the_vote),
