@@ -446,7 +446,7 @@ static void diverge(struct sim *sim, unsigned number)
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
-void sim_members_check_calm(const struct sim *sim)
+unsigned sim_members_wrong(const struct sim *sim)
 {
 	uint64_t there = 0;
 	for (unsigned k = 0; k < sim_members(sim); k++)
@@ -460,9 +460,17 @@ void sim_members_check_calm(const struct sim *sim)
 			continue;
 		raft_get_status(replica_core(member->replica), &status);
 		if (status.commit > member->wrong_since + 4 * sim->plan.checkpoint_entries)
-			sim_fail(sim, "member %u has another state than the others since entry %llu, and goes on", k + 1,
-				 (unsigned long long)member->wrong_since);
+			return k;
 	}
+	return SIM_MEMBERS_MAX;
+}
+
+void sim_members_check_calm(const struct sim *sim)
+{
+	unsigned wrong = sim_members_wrong(sim);
+	if (wrong < SIM_MEMBERS_MAX)
+		sim_fail(sim, "member %u has another state than the others since entry %llu, and goes on", wrong + 1,
+			 (unsigned long long)sim->members[wrong].wrong_since);
 }
 
 /* What a turn decided was decided even if the member does not outlive it: some of its frames have left. */

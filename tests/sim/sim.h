@@ -297,6 +297,7 @@ int sim_member_bootstrap(struct sim *sim, unsigned member);
 void sim_member_snapshot(struct sim *sim, unsigned member);
 void sim_member_pause(struct sim *sim, unsigned member, bool within_turn);
 void sim_member_resume(struct sim *sim, unsigned member);
+unsigned sim_members_wrong(const struct sim *sim); /* one to be found out by now; SIM_MEMBERS_MAX: none */
 void sim_members_check_calm(const struct sim *sim); /* nobody has a wrong state and goes on */
 bool sim_member_listens(const struct sim *sim, unsigned member);
 bool sim_member_loads(const struct sim *sim, unsigned member); /* a snapshot that others sent, or its own */
