@@ -303,6 +303,19 @@ static void follow_snapshot(struct walk *walk, const struct newest *newest)
 	walk->base_index = walk->last_index = newest->index;
 }
 
+/* As a start has it: that there were segments is certain, and what the member promised is in no snapshot. */
+static void miss_segments(struct walk *walk)
+{
+	const struct files *files = &walk->recovery.files;
+	for (size_t i = files->count; i-- > 0;)
+		if (files->items[i].kind == FILE_SNAPSHOT) {
+			damage(walk, files->items[i].name, 0,
+			       "exists, but no segment: the log is lost, and with it what the member promised to the "
+			       "others");
+			return;
+		}
+}
+
 static int walk_files(struct walk *walk)
 {
 	struct files *files = &walk->recovery.files;
@@ -332,6 +345,8 @@ static int walk_files(struct walk *walk)
 			r = 0;
 		}
 	}
+	if (r == 0 && files->n_segments == 0)
+		miss_segments(walk);
 	if (r == 0 && walk->has_identity && walk->base_index > newest.index)
 		damage(walk, files->items[0].name, 0,
 		       "the log begins later than any good snapshot reaches: entries are missing");

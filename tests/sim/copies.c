@@ -131,6 +131,7 @@ static void die_while_healing(struct experiment *experiment, const struct copy *
 			      const struct storage_options *options)
 {
 	struct storage_options careful = *options;
+	struct storage_check check = {.report = report};
 	struct copy left;
 	struct opened opened;
 	careful.heal = NULL;
@@ -144,9 +145,12 @@ static void die_while_healing(struct experiment *experiment, const struct copy *
 	left.last_job = 0;
 	left.failed = false;
 	check_kept(experiment, damaged, &left, &opened);
+	int checked = storage_check(&left.base, &check);
 	open_copy(experiment->sim, &left, &careful, &opened);
 	if (opened.result != STORAGE_E_CORRUPT && !is_whole_or_blank(experiment, options, &opened))
 		fail(experiment, "it dies while it heals, and is wrong then", &opened);
+	if (opened.result == STORAGE_E_CORRUPT && checked == 0)
+		fail(experiment, "it dies while it heals, and the check finds nothing then", &opened);
 	free(opened.entries);
 	open_copy(experiment->sim, &left, options, &opened);
 	if (!is_whole_or_blank(experiment, options, &opened))

@@ -184,6 +184,23 @@ static void headers_gaps_and_ends_are_looked_at(void **state)
 	expect(&findings, 0, where);
 }
 
+/* A start that set everything aside died before the snapshots. No member starts from what is left. */
+static void snapshots_alone_are_damage(void **state)
+{
+	struct fixture *f = *state;
+	struct findings findings;
+	assert_int_equal(queue(f, 3, 3, 400), 0);
+	drain(f);
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 2, 3), 0);
+	(void)checked(f, &findings, 0);
+	memory_disk_delete(f->disk, "segment-0000000000000001");
+	struct storage_check check = checked(f, &findings, STORAGE_E_CORRUPT);
+	assert_int_equal(findings.n, 1);
+	expect(&findings, 0, "snapshot-0000000000000002 offset 0: exists, but no segment");
+	assert_int_equal(check.last_index, 0);
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+}
+
 static void what_a_crash_leaves_is_no_damage(void **state)
 {
 	struct fixture *f = *state;
@@ -239,6 +256,7 @@ int main(void)
 		TEST(good_directory_is_good),		TEST(log_that_began_anew_is_good),
 		TEST(log_that_contradicts_the_snapshot_does_not_count),
 		TEST(every_damage_is_reported),		TEST(headers_gaps_and_ends_are_looked_at),
+		TEST(snapshots_alone_are_damage),
 		TEST(what_a_crash_leaves_is_no_damage), TEST(no_flipped_bit_is_missed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
