@@ -280,8 +280,9 @@ void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shado
 /* Bytes of the file leave for another member: in the beginning those that were written, or none. */
 void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes, uint64_t size);
 void sim_snapshot_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index);
-/* Behind this entry the log is whole even if all segments before are gone: what this one cuts from them it says again. */
-uint64_t sim_segment_begin(const struct sim_segment *segment);
+/* Behind this entry the log is whole even if all segments before are gone: what the others cut from them, any of them, is said again
+ * or gone. */
+uint64_t sim_segments_begin(const struct sim_shadow *shadow);
 void sim_segment_add(struct sim_shadow *shadow, uint64_t sequence, uint64_t base);
 void sim_segment_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t sequence);
 

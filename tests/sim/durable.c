@@ -301,8 +301,7 @@ void sim_durable_restart(struct sim *sim, unsigned member)
 	sim_durable_rest(sim->checks, &built, sim_snapshot_newest(&built));
 	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence ||
 		       sim_snapshot_newest(&built) < sim_snapshot_newest(shadow) ||
-		       (built.n_segments > 0 && built.segments[0].needed &&
-			sim_segment_begin(&built.segments[0]) > sim_snapshot_newest(&built));
+		       sim_segments_begin(&built) > sim_snapshot_newest(&built);
 	sim_durable_free(shadow);
 	*shadow = built;
 }

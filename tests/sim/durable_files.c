@@ -178,16 +178,26 @@ void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shado
 	shadow->n_snapshots++;
 }
 
-uint64_t sim_segment_begin(const struct sim_segment *segment)
+static uint64_t segment_begin(const struct sim_segment *segment)
 {
 	return segment->lowest < segment->base ? segment->lowest : segment->base;
+}
+
+uint64_t sim_segments_begin(const struct sim_shadow *shadow)
+{
+	if (shadow->n_segments == 0 || !shadow->segments[0].needed)
+		return 0;
+	uint64_t begin = segment_begin(&shadow->segments[0]);
+	for (uint64_t k = 1; k < shadow->n_segments; k++)
+		if (segment_begin(&shadow->segments[k]) < begin)
+			begin = segment_begin(&shadow->segments[k]);
+	return begin;
 }
 
 /* The log on the platter must not begin behind what the snapshots cover. */
 static void check_covered(const struct sim *sim, unsigned member, const struct sim_shadow *shadow, const char *what)
 {
-	bool needed = shadow->n_segments > 0 && shadow->segments[0].needed;
-	uint64_t base = needed ? sim_segment_begin(&shadow->segments[0]) : 0;
+	uint64_t base = sim_segments_begin(shadow);
 	uint64_t newest = sim_snapshot_newest(shadow);
 	if (base > newest)
 		sim_fail(sim,
