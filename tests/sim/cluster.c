@@ -623,11 +623,11 @@ void sim_member_start(struct sim *sim, unsigned number)
 	replica_get_status(member->replica, &status);
 	member->incarnation = status.incarnation;
 	member->up = true;
-	sim_level_started(sim, number);
 	member->view = (struct sim_view){0}; /* what its last life knew may never have reached the disk */
 	view_update(sim, number);
 	member->started_us = sim_clock_us(sim, number);
 	sim_check_started(sim, number);
+	sim_level_started(sim, number); /* by now the checks know which snapshot it has begun with */
 	sim_promises_started(sim, number);
 	sim_progress_started(sim, number);
 	sim_reads_started(sim, number);

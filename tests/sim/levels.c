@@ -86,17 +86,13 @@ int sim_fault_downgrade(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+/* As far as the member could read its platter, and whatever it has set aside: what is left of it says. */
 void sim_level_started(struct sim *sim, unsigned number)
 {
-	struct sim_member *member = &sim->members[number];
-	if (member->older_level == 0)
-		return;
-	bool set_aside = sim_platter_set_aside(member->disk_files); /* what asked for more may be out of the way */
-	if (durable_level(sim, number) > member->older_level && !set_aside)
+	const struct sim_member *member = &sim->members[number];
+	if (member->older_level > 0 && durable_level(sim, number) > member->older_level)
 		sim_fail(sim, "member %u starts with a program of level %u, and its platter asks for a newer one",
 			 number + 1, member->older_level);
-	if (set_aside)
-		member->older_level = 0;
 }
 
 /* In the calm nobody has an older program any more than the one that was installed last. */
