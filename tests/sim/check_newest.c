@@ -80,10 +80,12 @@ bool sim_durable_forget(struct sim *sim, unsigned member)
 	const struct sim_watch *watch = &checks->members[member];
 	const struct sim_shadow *shadow = &watch->shadow;
 	struct sim_shadow built = {0};
+	/* Something behind it proves that it was durable, or nothing was lost. Or what is left makes no log: of one that had begun anew
+	 * with this record the segments in front are gone. That is damage, and every start says so. */
 	if (!sim_durable_build(sim, member, &built) || built.sequence != shadow->sequence ||
-	    built.flush + 1 != shadow->flush) {
+	    built.flush + 1 != shadow->flush || sim_segments_begin(&built) > sim_snapshot_newest(&built)) {
 		sim_durable_free(&built);
-		return false; /* something behind it proves that it was durable, or nothing was lost */
+		return false;
 	}
 	uint32_t last = sim_log_last(checks, &shadow->log);
 	bool same = last == sim_log_last(checks, &built.log);
