@@ -15,6 +15,12 @@ struct promise {
 	uint64_t term, vote; /* vote 0: none that is forgotten */
 };
 
+/* A snapshot that the log does not lead to counts for nobody: it may be passed over when it cannot be read. */
+static const struct sim_log *written(const struct sim_shadow *shadow)
+{
+	return shadow->rests_on_snapshot ? &shadow->written : &shadow->log;
+}
+
 /* So many others that no majority is without one of them. */
 static bool others_hold(const struct sim *sim, const struct sim_config *config, const struct promise *promise)
 {
@@ -26,7 +32,7 @@ static bool others_hold(const struct sim *sim, const struct sim_config *config, 
 		const struct sim_shadow *shadow = &checks->members[k].shadow;
 		if (k == promise->member || !sim_config_names_voter(sim, config, k) || sim->members[k].expendable)
 			continue;
-		holders += sim_log_at(checks, &shadow->log, index) == promise->entry;
+		holders += sim_log_at(checks, written(shadow), index) == promise->entry;
 		decided += shadow->term > promise->term ||
 			   (shadow->term == promise->term && shadow->vote == promise->vote);
 	}
@@ -87,8 +93,8 @@ bool sim_durable_forget(struct sim *sim, unsigned member)
 		sim_durable_free(&built);
 		return false;
 	}
-	uint32_t last = sim_log_last(checks, &shadow->log);
-	bool same = last == sim_log_last(checks, &built.log);
+	uint32_t last = sim_log_last(checks, written(shadow));
+	bool same = last == sim_log_last(checks, written(&built));
 	bool voted = shadow->vote != 0 && (shadow->term != built.term || shadow->vote != built.vote);
 	const struct promise promise = {
 		.member = member, .entry = same ? 0 : last, .term = shadow->term, .vote = voted ? shadow->vote : 0};
