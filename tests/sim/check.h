@@ -125,7 +125,9 @@ struct sim_watch {
 	uint64_t installing;	   /* the snapshot that its log begins behind and its store has not loaded; 0: none */
 	uint32_t config;	   /* in force in its log, by number */
 	unsigned forgotten;	   /* newest records that rotted and looked like torn ones, of this directory */
-	uint64_t log_found; /* bytes of log since the newest snapshot when this life began; 0: there is a newer one */
+	uint64_t log_found; /* bytes of log since the newest snapshot when this life began, or when that became another one; 0: there are
+			     * less by now */
+	uint64_t log_snapshot, log_limit; /* the newest one when that was looked at last, and what the log was allowed to be */
 	struct {
 		uint64_t snapshot, term, turn;
 	} log_long; /* it took a write although its log had outgrown its share: the newest snapshot, its term, and the turn then */

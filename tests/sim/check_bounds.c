@@ -88,7 +88,8 @@ static uint64_t log_share(const struct sim *sim, const struct storage_snapshot_i
 
 /* The log behind the newest snapshot, however slow the disk that the next one is written to. Without something applied that the
  * newest lacks there is no next one, and what waits to be committed has bounds of its own; so does what arrives in one turn. A
- * member that could not read its snapshots begins with a log that was allowed to be longer. */
+ * member that could not read its snapshots begins with a log that was allowed to be longer; and it has one when its newest snapshot
+ * is another one than before, smaller, because the state has shrunk or the large one has turned out to be damaged. */
 static void check_log_size(struct sim *sim, unsigned number, const struct raft_options *options,
 			   const struct storage_stats *stats)
 {
@@ -98,10 +99,14 @@ static void check_log_size(struct sim *sim, unsigned number, const struct raft_o
 	uint64_t share = log_share(sim, &newest);
 	uint64_t turn = 2 * (options->uncommitted_bytes_max + SIM_PROPOSAL_MAX) + 2 * options->window_bytes_max;
 	struct sim_watch *watch = &sim->checks->members[number];
+	if (newest.index != watch->log_snapshot && stats->log_bytes_since_snapshot <= watch->log_limit)
+		watch->log_found = stats->log_bytes_since_snapshot;
 	if (stats->log_bytes_since_snapshot < watch->log_found)
 		watch->log_found = 0;
 	uint64_t before = watch->log_found > share / 2 * 5 ? watch->log_found : share / 2 * 5;
 	uint64_t limit = before + turn + RECORD_OVERHEAD;
+	watch->log_snapshot = newest.index;
+	watch->log_limit = limit;
 	if (stats->log_bytes_since_snapshot > limit)
 		sim_fail(sim, "member %u has %" PRIu64 " bytes of log since its newest snapshot, above %" PRIu64, number + 1,
 			 stats->log_bytes_since_snapshot, limit);
@@ -157,6 +162,7 @@ void sim_check_bounds_started(struct sim *sim, unsigned number)
 	struct storage_stats stats;
 	storage_get_stats(replica_storage(sim->members[number].replica), &stats);
 	sim->checks->members[number].log_found = stats.log_bytes_since_snapshot;
+	sim->checks->members[number].log_limit = 0;
 	sim->checks->members[number].log_long.turn = 0;
 	sim->checks->members[number].asked.times = 0;
 }
