@@ -253,10 +253,16 @@ static int posix_list(struct disk *base, void (*visit)(void *arg, const char *na
 			r = -errno;
 			break;
 		}
-		if (strlen(item->d_name) > DISK_NAME_MAX ||
-		    fstatat(dirfd(stream), item->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(info.st_mode))
+		if (strlen(item->d_name) > DISK_NAME_MAX || (item->d_type != DT_REG && item->d_type != DT_UNKNOWN))
 			continue;
-		visit(arg, item->d_name, (uint64_t)info.st_size);
+		if (fstatat(dirfd(stream), item->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno == ENOENT)
+				continue; /* removed meanwhile */
+			r = -errno; /* to pass over it would be to forget what is in it */
+			break;
+		}
+		if (S_ISREG(info.st_mode))
+			visit(arg, item->d_name, (uint64_t)info.st_size);
 	}
 	(void)closedir(stream);
 	return r;

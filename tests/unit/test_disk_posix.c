@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <signal.h>
 #include <unistd.h>
@@ -451,6 +452,38 @@ static void listing_shows_regular_files_only(void **state)
 	assert_int_equal(rmdir(path), 0);
 }
 
+/* Stands in for libc's, which all of this program calls: one file cannot be looked at. */
+static const char *hidden_name;
+static int hidden_error;
+
+int fstatat(int directory, const char *name, struct stat *ret_info, int flags)
+{
+	if (hidden_name && strcmp(name, hidden_name) == 0) {
+		errno = hidden_error;
+		return -1;
+	}
+	return (int)syscall(SYS_newfstatat, directory, name, ret_info, flags);
+}
+
+static void file_that_cannot_be_looked_at_is_not_missing(void **state)
+{
+	struct fixture *f = *state;
+	unsigned counts[2] = {0};
+	prepare(f, "a", 4096);
+	prepare(f, "b", 4096);
+	hidden_name = "b";
+	hidden_error = EIO;
+	assert_int_equal(f->disk->ops->list(f->disk, count_file, counts), -EIO);
+	hidden_error = EACCES;
+	assert_int_equal(f->disk->ops->list(f->disk, count_file, counts), -EACCES);
+	hidden_error = ENOENT; /* removed meanwhile */
+	memset(counts, 0, sizeof(counts));
+	assert_int_equal(f->disk->ops->list(f->disk, count_file, counts), 0);
+	hidden_name = NULL;
+	assert_int_equal(counts[0], 1);
+	assert_int_equal(counts[1], 0);
+}
+
 /* The whole log over real files --------------------------------------------------------------------------- */
 
 static void drain(struct storage *storage, uint64_t seq)
@@ -581,6 +614,7 @@ int main(void)
 		TEST(hung_job_shows_its_age),
 		TEST(readonly_disk_refuses_changes),
 		TEST(listing_shows_regular_files_only),
+		TEST(file_that_cannot_be_looked_at_is_not_missing),
 		TEST(log_survives_reopening_on_real_files),
 		TEST(log_survives_sigkill),
 	};
