@@ -147,6 +147,7 @@ static void account(struct storage *storage, const struct format_record *record,
 	flight->seq = storage->submitted_seq;
 	flight->last_index = storage->submitted_last;
 	flight->n_entries = record->n_entries;
+	flight->resets = record->reset;
 	flight->bytes = record->length;
 
 	if (record->n_entries > 0)
@@ -237,7 +238,7 @@ static void record_done(struct storage *storage, const struct storage_flight *fl
 	storage->durable_seq = flight->seq;
 	storage->durable_index = flight->last_index;
 	/* The next record proves this one: without one, damage to it would pass for a torn tail. */
-	if (flight->n_entries > 0 && storage->n_records == 0)
+	if ((flight->n_entries > 0 || flight->resets) && storage->n_records == 0)
 		storage->settle_us = storage->now_us + SETTLE_US;
 	storage->stats.flushes++;
 	storage->stats.flushed_entries += flight->n_entries;

@@ -63,6 +63,7 @@ struct storage_flight {
 	uint64_t seq;	     /* RECORD: writes up to this one are durable with it */
 	uint64_t last_index; /* RECORD: entries up to this one; lowered by later cuts */
 	uint32_t n_entries;
+	bool resets; /* RECORD: the log begins anew with it */
 	uint32_t bytes;
 	uint8_t *header; /* HEADER: the bytes, owned */
 	unsigned buffer; /* RECORD: number of the buffer in use */
@@ -196,7 +197,7 @@ struct storage {
 	bool full; /* the last attempt to prepare a file found no room */
 	uint64_t retry_full_us;
 	uint64_t retry_memory_us; /* UINT64_MAX: not needed */
-	uint64_t settle_us;	  /* when a record without entries is written behind the last entries; or UINT64_MAX */
+	uint64_t settle_us;	  /* when a record without entries is written behind the last entries, or a reset; or UINT64_MAX */
 
 	/* Snapshots. */
 	struct storage_snapshot *snapshots; /* by index, newest first */

@@ -219,7 +219,7 @@ static int recover_segments(struct recovery *recovery)
 		r = recovery_judge_snapshots(recovery);
 	if (r != 0 || recovery->storage->options.read_only)
 		return r;
-	if (recovery->last_has_entries)
+	if (recovery->last_needs_proof)
 		recovery->storage->settle_us = SETTLE_US;
 	return recovery_rewrite_tail(recovery, before);
 }

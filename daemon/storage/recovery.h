@@ -43,7 +43,7 @@ struct recovery {
 	const struct file *window_file;
 
 	uint64_t last_record;	 /* in the newest segment: where the last good record begins, 0 if there is none */
-	bool last_has_entries;	 /* of that record */
+	bool last_needs_proof;	 /* that record has entries, or is a reset */
 	uint64_t snapshot_index; /* of the newest good one */
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;

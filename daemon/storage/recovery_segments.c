@@ -129,7 +129,7 @@ int recovery_open_segment(struct recovery *recovery, const struct file *file, co
 	storage->vote = segment.vote;
 	storage->commit = segment.commit;
 	recovery->last_record = 0;
-	recovery->last_has_entries = false;
+	recovery->last_needs_proof = false;
 	return 0;
 }
 
@@ -185,7 +185,7 @@ static int apply_record(struct recovery *recovery, const struct file *file, cons
 	storage->flush = record->flush;
 	storage->checksum = record->checksum;
 	recovery->last_record = storage->offset;
-	recovery->last_has_entries = record->n_entries > 0;
+	recovery->last_needs_proof = record->n_entries > 0 || record->reset;
 	if (record->prev_index + record->n_entries > recovery->snapshot_index)
 		storage->log_written += record->length;
 	storage->offset += record->length;

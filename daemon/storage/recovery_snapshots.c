@@ -105,10 +105,12 @@ int recovery_judge_snapshots(struct recovery *recovery)
 	bool found = storage_snapshot_newest(storage, &newest);
 	bool passed_over = recovery->damaged && recovery->damaged->number > newest.index;
 	bool is_needed = storage->base_index > newest.index;
-	/* Where nothing else is left, what begins now would be replaced by that snapshot if it is ever read again. */
-	bool is_all = !found && storage_last_index(storage) == 0;
+	/* The log ends before it: either it was never told to begin anew behind that snapshot, or what told it so was its last record
+	 * and was cut like a torn one. Then the member would forget what it acknowledged, and what it writes from now on would be
+	 * replaced by that snapshot if it is ever read again. */
+	bool is_beyond = passed_over && recovery->damaged->number > storage_last_index(storage);
 	/* That it cannot be read now does not mean that it is damaged. */
-	if ((is_needed || is_all) && recovery->unread)
+	if ((is_needed || is_beyond) && recovery->unread)
 		return recovery_refuse_unread(recovery);
 	if (is_needed && recovery->damaged)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
@@ -117,12 +119,13 @@ int recovery_judge_snapshots(struct recovery *recovery)
 				       ": what was before is lost. Do not empty this directory: the member would "
 				       "forget what it promised to the others",
 				       recovery->damage.what, storage->base_index);
-	if (is_all && recovery->damaged)
+	if (is_beyond)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
 				       recovery->damage.parser.chain.offset,
-				       "%s, and the log holds no entry: what the member had is lost. Do not empty this "
-				       "directory: the member would forget what it promised to the others",
-				       recovery->damage.what);
+				       "%s, and the log ends before it, at %" PRIu64
+				       ": what the member had may be lost. Do not empty this directory: the member would "
+				       "forget what it promised to the others",
+				       recovery->damage.what, storage_last_index(storage));
 	if (is_needed)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->files.items[0].name, 0,
 				       "the log begins behind %" PRIu64

@@ -334,6 +334,65 @@ static void log_found_with_entries_at_its_end_is_proved(void **state)
 	check_found(f);
 }
 
+/* Nothing but the reset says how far the log had come: rot in it is no torn tail either. */
+static void idle_log_proves_its_reset(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(queue(f, 3, 5, 10), 0);
+	drain_at(f, 1000);
+	snapshot(f, 50, 4);
+	assert_int_equal(reset(f, 50, 4), 0);
+	drain_at(f, 1000);
+	assert_int_equal(storage_deadline_us(f->storage), 101000);
+	reopen(f); /* and so it is if that came too late */
+	check_base(f, 50, 4);
+	assert_int_equal(storage_deadline_us(f->storage), 100000);
+	drain_at(f, 5000000);
+	assert_int_equal(stats(f).flushes, 1);
+	assert_int_equal(storage_deadline_us(f->storage), UINT64_MAX);
+	reopen(f);
+	check_base(f, 50, 4);
+	assert_int_equal(storage_deadline_us(f->storage), UINT64_MAX);
+	f->storage = storage_free(f->storage);
+	memory_disk_contents(f->disk, "segment-0000000000000001", NULL)[4096 + 512 + 20] ^= 1;
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+}
+
+/* The log's last record is cut like a torn one. It was a reset, or it was not: what a snapshot behind the log's end holds may have been
+ * acknowledged, and if that snapshot is no good the member does not go on without it. */
+static void snapshot_behind_the_end_is_not_passed_over(void **state)
+{
+	struct fixture *f = *state;
+	const char *name = "snapshot-0000000000000032";
+	assert_int_equal(queue(f, 3, 5, 10), 0);
+	drain(f);
+	snapshot(f, 4, 3);
+	snapshot(f, 50, 4);
+	assert_int_equal(reset(f, 50, 4), 0);
+	drain(f);
+	f->storage = storage_free(f->storage);
+	memory_disk_contents(f->disk, "segment-0000000000000001", NULL)[4096 + 512 + 20] ^= 1;
+	memory_disk_settle(f->disk);
+	bool failed = true;
+	for (uint64_t n = 0; failed; n++) { /* one that cannot be read now may be at the next start */
+		struct memory_disk *whole = memory_disk_clone(f->disk);
+		memory_disk_fail_read_at(f->disk, n);
+		int r = open_log(f);
+		failed = memory_disk_read_failed(f->disk);
+		assert_true(r == 0 || (failed && r == -EIO));
+		if (r == 0) {
+			assert_int_equal(f->found.snapshot_index, 50);
+			assert_true(f->found.snapshot_beyond_log);
+		}
+		f->storage = r == 0 ? storage_free(f->storage) : NULL;
+		memory_disk_free(f->disk);
+		f->disk = whole;
+	}
+	memory_disk_contents(f->disk, name, NULL)[70] ^= 1;
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+	assert_ptr_equal(strstr(f->message, name), f->message);
+}
+
 /* A full segment is not followed by another for this alone. */
 static void no_segment_is_begun_for_a_proof(void **state)
 {
@@ -361,6 +420,8 @@ int main(void)
 		TEST(compaction_may_overtake_the_disk),
 		TEST(idle_log_proves_its_last_entries),
 		TEST(log_found_with_entries_at_its_end_is_proved),
+		TEST(idle_log_proves_its_reset),
+		TEST(snapshot_behind_the_end_is_not_passed_over),
 		TEST(no_segment_is_begun_for_a_proof),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
