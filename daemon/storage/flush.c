@@ -206,11 +206,13 @@ void flush_submit(struct storage *storage)
 	storage->retry_memory_us = UINT64_MAX;
 	while (storage->error == 0 && storage->n_records < RECORDS_UNDER_WAY_MAX) {
 		int r = submit_record(storage, settle);
-		settle = false;
-		if (r == -ENOMEM)
+		if (r == -ENOMEM) {
 			storage->retry_memory_us = storage->now_us + MEMORY_RETRY_US;
+			storage->settle_us = settle ? storage->retry_memory_us : storage->settle_us;
+		}
 		if (r < 0)
 			return; /* the disk's own errors are kept in storage->error */
+		settle = false;
 	}
 }
 
@@ -240,6 +242,8 @@ static void record_done(struct storage *storage, const struct storage_flight *fl
 	/* The next record proves this one: without one, damage to it would pass for a torn tail. */
 	if ((flight->n_entries > 0 || flight->resets) && storage->n_records == 0)
 		storage->settle_us = storage->now_us + SETTLE_US;
+	if (storage->roll_wanted && storage->n_spares > 0 && storage->n_records == 0)
+		storage->settle_us = storage->now_us; /* it was wanted when no record could be added */
 	storage->stats.flushes++;
 	storage->stats.flushed_entries += flight->n_entries;
 	storage->stats.flushed_bytes += flight->bytes;

@@ -253,6 +253,35 @@ static void the_log_leaves_a_damaged_segment(void **state)
 	assert_int_equal(f->found.base_index, ENTRIES);
 }
 
+/* … also if it was found while as many records were under way as may be, none of them with an entry. */
+static void a_busy_log_leaves_a_damaged_segment(void **state)
+{
+	struct fixture *f = *state;
+	struct raft_entry entry;
+	uint32_t n = 0;
+	char name[64];
+	f->options.cache_bytes_max = 0;
+	reopen(f);
+	f->seq = 0;
+	assert_int_equal(queue(f, 1, 1, 100), 0);
+	drain(f);
+	uint64_t segments = stats(f).segments;
+	(void)snprintf(name, sizeof(name), "segment-%016x", (unsigned)segments);
+	memory_disk_contents(f->disk, name, NULL)[4096 + 200] ^= 1;
+	for (unsigned k = 0; k < 2; k++) { /* two votes */
+		assert_int_equal(queue(f, 2 + k, 0, 0), 0);
+		assert_int_equal(storage_process(f->storage, 1), 0);
+	}
+	uint64_t index = f->model.last;
+	while (storage_read(f->storage, index, 1, 1, &entry, &n) == 0)
+		index--;
+	assert_non_null(strstr(storage_damage(f->storage), name));
+	assert_int_equal(storage_process(f->storage, 1), 0);
+	assert_int_equal(stats(f).segments, segments);
+	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	assert_int_equal(stats(f).segments, segments + 1);
+}
+
 /* … and as soon as there can be one: until then nothing is written for it again and again. */
 static void a_full_disk_keeps_the_log_in_a_damaged_segment(void **state)
 {
@@ -303,6 +332,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_given_up_for_a_read_that_failed, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(the_log_leaves_a_damaged_segment, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(a_busy_log_leaves_a_damaged_segment, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(a_full_disk_keeps_the_log_in_a_damaged_segment, setup_log, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
