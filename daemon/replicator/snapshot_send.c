@@ -10,6 +10,7 @@
  */
 #include "replica_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,12 @@ void replica_offer_snapshots(struct replica *replica, const uint64_t *peers, siz
 	}
 }
 
+/* Disks, and file systems with checksums, report their damage as an error. */
+static bool is_damage(int r)
+{
+	return r == STORAGE_E_CORRUPT || r == -EIO;
+}
+
 static void replace_damaged(struct replica *replica, uint64_t index)
 {
 	const struct snapshot_reader *reader = replica->sending.reader;
@@ -60,7 +67,7 @@ static void replace_damaged(struct replica *replica, uint64_t index)
 	if (!storage_snapshot_distrust(replica->storage, index))
 		return; /* it is being read: the next request finds out again */
 	replica_log_about(replica, (struct replica_about){.index = index}, 2, "damaged",
-			  "snapshot-%016llx is damaged at offset %llu: it is not sent any more, and a new one replaces it",
+			  "snapshot-%016llx is damaged, or cannot be read, at offset %llu: it is not sent any more, and a new one replaces it",
 			  (unsigned long long)index, (unsigned long long)offset);
 	replica->taking.wanted = true;
 	replica->work_left = true;
@@ -80,7 +87,7 @@ static bool sending_open(struct replica *replica, uint64_t index, uint64_t term,
 	if (sending->buf == NULL)
 		return false;
 	int r = snapshot_reader_new(replica->storage, index, &sending->reader, &info, &config);
-	if (r == STORAGE_E_CORRUPT) {
+	if (is_damage(r)) {
 		replace_damaged(replica, index);
 		return false;
 	}
@@ -125,7 +132,7 @@ void replica_on_snapshot_request(struct replica *replica, const struct wire_mess
 	int r = snapshot_reader_raw(sending->reader, offset, sending->buf, wanted, &n);
 	if (r == 0)
 		r = verify_piece(sending->reader, offset + n);
-	if (r == STORAGE_E_CORRUPT) {
+	if (is_damage(r)) {
 		replace_damaged(replica, sending->index);
 		return;
 	}

@@ -68,6 +68,7 @@ struct memory_disk {
 	uint64_t fail_at;
 	int fail_error;
 	uint64_t reads_to_failure; /* UINT64_MAX: never */
+	char unreadable[NAME_SIZE];
 	uint64_t die_at;
 	uint64_t operations;
 	uint64_t capacity;
@@ -384,6 +385,8 @@ static int64_t memory_read(struct disk *base, const char *name, uint64_t offset,
 		return -EIO;
 	if (disk->reads_to_failure != UINT64_MAX && disk->reads_to_failure-- == 0)
 		return -EIO; /* and UINT64_MAX from now on */
+	if (strcmp(name, disk->unreadable) == 0)
+		return -EIO;
 	if (!inode)
 		return -ENOENT;
 	if (offset >= inode->size)
@@ -650,6 +653,11 @@ void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error)
 void memory_disk_fail_read_at(struct memory_disk *disk, uint64_t n)
 {
 	disk->reads_to_failure = n;
+}
+
+void memory_disk_fail_reads_of(struct memory_disk *disk, const char *name)
+{
+	(void)snprintf(disk->unreadable, sizeof(disk->unreadable), "%s", name);
 }
 
 bool memory_disk_read_failed(const struct memory_disk *disk)

@@ -59,6 +59,8 @@ void memory_disk_fail_sync(struct memory_disk *disk);
 void memory_disk_fail_at(struct memory_disk *disk, uint64_t n, int error);
 /* Read number n from now fails with -EIO, once. UINT64_MAX: none. */
 void memory_disk_fail_read_at(struct memory_disk *disk, uint64_t n);
+/* Every read of the file fails with -EIO, until it is called for another. */
+void memory_disk_fail_reads_of(struct memory_disk *disk, const char *name);
 bool memory_disk_read_failed(const struct memory_disk *disk); /* that read has happened, or none is to fail */
 /* Room for this many bytes in all files; PREPARE and STREAM fail with -ENOSPC beyond. */
 void memory_disk_set_capacity(struct memory_disk *disk, uint64_t bytes);

@@ -282,7 +282,7 @@ static void damage_before_a_snapshot_is_set_aside(void **state)
 
 /* The snapshot that the only member lagging behind needs has rotted where the leader keeps it, and nobody writes any more: the leader
  * must find out by itself, and make another one. */
-static void heal_snapshot(uint64_t offset)
+static void heal_snapshot(uint64_t offset, bool unreadable)
 {
 	unsigned leader = 0;
 	unsigned lagging = 0;
@@ -296,7 +296,10 @@ static void heal_snapshot(uint64_t offset)
 	assert_true(cluster_status(cluster, leader).first_index > 80);
 	(void)snprintf(name, sizeof name, "snapshot-%016llx",
 		       (unsigned long long)cluster_status(cluster, leader).snapshot_index);
-	rot(cluster, leader, name, offset);
+	if (unreadable)
+		memory_disk_fail_reads_of(cluster_node(cluster, leader)->disk, name);
+	else
+		rot(cluster, leader, name, offset);
 	assert_int_equal(cluster_start(cluster, lagging), 0);
 	cluster_run_ms(cluster, 10000);
 	assert_true(cluster_journal_has(cluster, leader, name));
@@ -309,13 +312,20 @@ static void heal_snapshot(uint64_t offset)
 static void leader_heals_its_snapshot(void **state)
 {
 	(void)state;
-	heal_snapshot(NODE_STATE_SIZE / 2);
+	heal_snapshot(NODE_STATE_SIZE / 2, false);
 }
 
 static void leader_heals_the_header_of_its_snapshot(void **state)
 {
 	(void)state;
-	heal_snapshot(40);
+	heal_snapshot(40, false);
+}
+
+/* Disks, and file systems with checksums, report their damage so. */
+static void leader_replaces_a_snapshot_that_cannot_be_read(void **state)
+{
+	(void)state;
+	heal_snapshot(0, true);
 }
 
 int main(void)
@@ -324,6 +334,7 @@ int main(void)
 		cmocka_unit_test(leader_heals_its_own_log),
 		cmocka_unit_test(leader_heals_its_snapshot),
 		cmocka_unit_test(leader_heals_the_header_of_its_snapshot),
+		cmocka_unit_test(leader_replaces_a_snapshot_that_cannot_be_read),
 		cmocka_unit_test(unapplied_damage_stops_the_member),
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),
