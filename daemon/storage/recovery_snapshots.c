@@ -67,17 +67,20 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 
 int recovery_read_snapshots(struct recovery *recovery)
 {
+	const struct file *newest = NULL;
 	int r = 0;
 	for (size_t i = recovery->files.count; i-- > recovery->files.n_segments && r == 0;) {
 		const struct file *file = &recovery->files.items[i]; /* the newest first */
 		if (file->kind != FILE_SNAPSHOT)
 			continue;
-		if (recovery->files.n_segments == 0)
-			return recovery_refuse(recovery, STORAGE_E_CORRUPT, file->name, 0,
-					       "exists, but no segment: the log is lost, and with it what the member "
-					       "promised to the others");
+		newest = newest ? newest : file;
 		r = read_snapshot(recovery, file);
 	}
+	/* They are read all the same: it may be another cluster's, or a newer program's, and it says who the members are. */
+	if (r == 0 && newest && recovery->files.n_segments == 0)
+		return recovery_refuse(recovery, STORAGE_E_CORRUPT, newest->name, 0,
+				       "exists, but no segment: the log is lost, and with it what the member "
+				       "promised to the others");
 	return r;
 }
 

@@ -1,4 +1,5 @@
 /* Damaged directories whose owner wants them healed: what is set aside, and that a crash in between forgets no promise. */
+#include "daemon/storage/snapshot.h"
 #include "tests/unit/storage_fixture.h"
 
 #include <errno.h>
@@ -216,6 +217,57 @@ static void nothing_is_given_up_for_a_read_that_failed(void **state)
 	assert_int_equal(asked, 0);
 }
 
+static bool answer_no_to_snapshot(void *arg, const uint8_t *config, uint32_t size, bool in_snapshot)
+{
+	unsigned *asked = arg;
+	(*asked)++;
+	assert_true(in_snapshot);
+	assert_int_equal(size, 3);
+	assert_memory_equal(config, "abc", 3);
+	return false;
+}
+
+/* The segments are gone. What the snapshots say speaks for or against giving them up, if it can be read, also about who may. */
+static void snapshots_without_a_log_are_read_before_they_are_given_up(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = answer_no_to_snapshot, .arg = &asked};
+	const char *name = "snapshot-0000000000000032";
+	struct storage_snapshot_begin begin = {
+		.index = 50, .term = 1, .config_index = 7, .config = (const uint8_t *)"abc", .config_size = 3};
+	uint64_t size = 0;
+	assert_int_equal(storage_snapshot_begin(f->storage, &begin), 0);
+	assert_int_equal(storage_snapshot_finish(f->storage), 0);
+	assert_int_equal(log_fixture_drain(f->storage, f->disk, 1), 0);
+	unsigned segments = (unsigned)stats(f).segments;
+	close_log(f);
+	for (unsigned k = 1; k <= segments; k++) {
+		char segment[64];
+		(void)snprintf(segment, sizeof(segment), "segment-%016x", k);
+		memory_disk_delete(f->disk, segment);
+	}
+	f->options.heal = &heal;
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+	assert_int_equal(asked, 1);
+	assert_non_null(strstr(f->message, name));
+	memory_disk_kill(f->disk);
+	memory_disk_fail_read_at(f->disk, 0);
+	assert_int_equal(open_log(f), -EIO);
+	memory_disk_kill(f->disk);
+	f->options.level_max = 1;
+	struct snapshot_header header = {
+		.cluster_id = f->options.cluster_id, .index = 50, .term = 1, .level = 2};
+	struct snapshot_chain chain;
+	uint8_t *bytes = memory_disk_contents(f->disk, name, &size);
+	(void)snapshot_encode_header(&chain, &header, bytes);
+	(void)snapshot_encode_footer(&chain, bytes + chain.offset);
+	memory_disk_truncate(f->disk, name, chain.offset);
+	assert_int_equal(open_log(f), STORAGE_E_VERSION);
+	assert_true(exists(f->disk, name));
+	assert_int_equal(asked, 1);
+}
+
 /* Found while running: the log goes on in a new segment, so that a compaction takes the damaged one away. */
 static void the_log_leaves_a_damaged_segment(void **state)
 {
@@ -331,6 +383,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_a_snapshot_covers_is_set_aside, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_given_up_for_a_read_that_failed, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(snapshots_without_a_log_are_read_before_they_are_given_up, setup_log,
+						teardown),
 		cmocka_unit_test_setup_teardown(the_log_leaves_a_damaged_segment, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(a_busy_log_leaves_a_damaged_segment, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(a_full_disk_keeps_the_log_in_a_damaged_segment, setup_log, teardown),
