@@ -62,7 +62,7 @@ static int rewrite_part(struct recovery *recovery, const struct file *file, uint
 		struct disk_job job = {.type = DISK_JOB_WRITE, .lane = DISK_LANE_BACKGROUND, .offset = offset};
 		r = recovery_look(recovery, file, offset, want, &job.buf, &len);
 		if (r == 0 && len < want)
-			return recovery_refuse_damage(recovery, file, offset, "became shorter while it was read");
+			return recovery_refuse_error(recovery, file->name, offset, -EIO); /* no segment: nothing to heal */
 		job.size = want;
 		memcpy(job.name, file->name, sizeof(job.name));
 		if (r == 0)
