@@ -17,14 +17,15 @@
  */
 #include "replica_internal.h"
 
+#define MORE_THAN_ANY ((uint64_t)1 << 40) /* bytes: no segment has so much room, no event needs it */
 #define PATIENCE 4u		    /* election timeouts that a follower without room waits longer than others */
 #define HELD_TICK_US 500000u	    /* a tick whose write has no room is tried again after this */
 #define HAND_OVER_PAUSE_US 5000000u /* between two attempts */
 
 bool replica_has_room(const struct replica *replica, const struct raft_event *event)
 {
-	if (storage_takes(replica->storage, 1, WIRE_FRAME_SIZE_MAX, false))
-		return true; /* more than any event needs: usually, the disk is not full */
+	if (storage_takes(replica->storage, 0, MORE_THAN_ANY, false))
+		return true; /* usually: the disk is not full */
 	if (event->type == RAFT_EVENT_MESSAGE && event->message->type == RAFT_MESSAGE_TIMEOUT_NOW)
 		return storage_has_room(replica->storage); /* from a leader that has none: another one is of no use */
 	struct raft_write_need need = raft_write_need(replica->core, event);

@@ -282,6 +282,29 @@ static void single_member_waits_for_room(void **state)
 	cluster_free(cluster);
 }
 
+/* There is room for a frame of another member in the last segment, and not for all that is proposed at once. */
+static void more_than_a_frame_is_refused_on_a_full_disk(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(1);
+	(void)state;
+	cluster->options.storage.segment_size = 32u * 1024u * 1024u;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 1000);
+	fill(cluster, 1);
+	for (unsigned k = 0; k < 6; k++) /* the second segment is begun, and there can be no third */
+		cluster_write(cluster, 1, 6, 1024 * 1024);
+	cluster_run_ms(cluster, 1000);
+	struct storage_stats stats;
+	storage_get_stats(replica_storage(cluster_node(cluster, 1)->replica), &stats);
+	assert_int_equal(stats.segments, 2);
+	assert_true(stats.full && has_room(cluster, 1));
+	assert_int_equal(cluster_propose(cluster, 1, 60, 1024 * 1024), REPLICATOR_E_DISK_FULL);
+	cluster_write(cluster, 1, 6, 1024 * 1024);
+	nobody_stopped(cluster);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +312,7 @@ int main(void)
 		cmocka_unit_test(full_follower_gets_large_batches),	cmocka_unit_test(no_promotion_without_room),
 		cmocka_unit_test(single_member_waits_for_room),		cmocka_unit_test(leader_without_another_file_hands_over),
 		cmocka_unit_test(leader_without_another_file_passes_over_one_that_hangs_too),
+		cmocka_unit_test(more_than_a_frame_is_refused_on_a_full_disk),
 		cmocka_unit_test(follower_does_not_ask_for_what_it_cannot_take),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
