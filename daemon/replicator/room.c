@@ -18,9 +18,9 @@
 #include "replica_internal.h"
 
 #define MORE_THAN_ANY ((uint64_t)1 << 40) /* bytes: no segment has so much room, no event needs it */
-#define PATIENCE 4u		    /* election timeouts that a follower without room waits longer than others */
-#define HELD_TICK_US 500000u	    /* a tick whose write has no room is tried again after this */
-#define HAND_OVER_PAUSE_US 5000000u /* between two attempts */
+#define PATIENCE 4u			  /* election timeouts that a follower without room waits longer than others */
+#define HELD_TICK_US 500000u		  /* a tick whose write has no room is tried again after this */
+#define HAND_OVER_PAUSE_US 5000000u	  /* between two attempts */
 
 bool replica_has_room(const struct replica *replica, const struct raft_event *event)
 {
@@ -66,8 +66,7 @@ static uint64_t next_target(const struct replica *replica, const struct raft_sta
 {
 	for (unsigned k = 0; k < 2 * status->n_peers; k++) {
 		const struct raft_progress *peer = &status->peers[k % status->n_peers];
-		bool tried =
-			k < status->n_peers && (peer->id <= replica->room.tried || peer->match < status->commit);
+		bool tried = k < status->n_peers && (peer->id <= replica->room.tried || peer->match < status->commit);
 		if (peer->voter && !tried &&
 		    replica->now_us < peer->last_contact_us + replica->options.raft.election_timeout_min_us)
 			return peer->id;

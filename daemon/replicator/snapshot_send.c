@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define SENDING_KEEP_US 10000000u /* the file is closed when nobody has asked for so long */
-#define BLOCKS_PER_PIECE 2u	  /* verified for each piece: more than it holds, so that what was skipped is made up for */
+#define BLOCKS_PER_PIECE 2u /* verified for each piece: more than it holds, so that what was skipped is made up for */
 
 static void sending_end(struct replica *replica)
 {
@@ -67,7 +67,8 @@ static void replace_damaged(struct replica *replica, uint64_t index)
 	if (!storage_snapshot_distrust(replica->storage, index))
 		return; /* it is being read: the next request finds out again */
 	replica_log_about(replica, (struct replica_about){.index = index}, 2, "damaged",
-			  "snapshot-%016llx is damaged, or cannot be read, at offset %llu: it is not sent any more, and a new one replaces it",
+			  "snapshot-%016llx is damaged, or cannot be read, at offset %llu: it is not sent any more, "
+			  "and a new one replaces it",
 			  (unsigned long long)index, (unsigned long long)offset);
 	replica->taking.wanted = true;
 	replica->work_left = true;

@@ -258,7 +258,7 @@ static int posix_list(struct disk *base, void (*visit)(void *arg, const char *na
 		if (fstatat(dirfd(stream), item->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno == ENOENT)
 				continue; /* removed meanwhile */
-			r = -errno; /* to pass over it would be to forget what is in it */
+			r = -errno;	  /* to pass over it would be to forget what is in it */
 			break;
 		}
 		if (S_ISREG(info.st_mode))

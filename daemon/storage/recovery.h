@@ -47,7 +47,8 @@ struct recovery {
 	uint64_t snapshot_index; /* of the newest good one */
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;
-	struct snapshot_verdict unread_verdict; /* of the newest one that the disk did not let us read, newer than all good ones */
+	struct snapshot_verdict
+		unread_verdict; /* of the newest one that the disk did not let us read, newer than all good ones */
 	const struct file *unread;
 	const struct file *bad; /* the segment that the log cannot be read beyond; NULL: it is not a segment's fault */
 

@@ -62,7 +62,8 @@ static int rewrite_part(struct recovery *recovery, const struct file *file, uint
 		struct disk_job job = {.type = DISK_JOB_WRITE, .lane = DISK_LANE_BACKGROUND, .offset = offset};
 		r = recovery_look(recovery, file, offset, want, &job.buf, &len);
 		if (r == 0 && len < want)
-			return recovery_refuse_error(recovery, file->name, offset, -EIO); /* no segment: nothing to heal */
+			return recovery_refuse_error(recovery, file->name, offset,
+						     -EIO); /* no segment: nothing to heal */
 		job.size = want;
 		memcpy(job.name, file->name, sizeof(job.name));
 		if (r == 0)
@@ -81,8 +82,7 @@ static int adopt_part(struct recovery *recovery, const struct file *file, bool n
 	struct snapshot_verdict verdict = snapshot_verify(storage->disk, file->name, file->size, SNAPSHOT_PARTIAL);
 	const struct snapshot_header *header = &verdict.parser.header;
 	if (verdict.result != 0 || !verdict.parser.started || header->level > storage_level_max(storage) ||
-	    header->index != file->number ||
-	    header->cluster_id != storage->identity.cluster_id)
+	    header->index != file->number || header->cluster_id != storage->identity.cluster_id)
 		return 0;
 	*ret_kept = true;
 	storage->outputs[SNAPSHOT_RECEIVED] = (struct snapshot_output){.step = STEP_FILLING,

@@ -123,12 +123,12 @@ int recovery_judge_snapshots(struct recovery *recovery)
 				       "forget what it promised to the others",
 				       recovery->damage.what, storage->base_index);
 	if (is_beyond)
-		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->damaged->name,
-				       recovery->damage.parser.chain.offset,
-				       "%s, and the log ends before it, at %" PRIu64
-				       ": what the member had may be lost. Do not empty this directory: the member would "
-				       "forget what it promised to the others",
-				       recovery->damage.what, storage_last_index(storage));
+		return recovery_refuse(
+			recovery, STORAGE_E_CORRUPT, recovery->damaged->name, recovery->damage.parser.chain.offset,
+			"%s, and the log ends before it, at %" PRIu64
+			": what the member had may be lost. Do not empty this directory: the member would "
+			"forget what it promised to the others",
+			recovery->damage.what, storage_last_index(storage));
 	if (is_needed)
 		return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->files.items[0].name, 0,
 				       "the log begins behind %" PRIu64

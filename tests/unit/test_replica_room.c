@@ -308,9 +308,12 @@ static void more_than_a_frame_is_refused_on_a_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elects_and_reads_with_all_disks_full), cmocka_unit_test(full_leader_hands_over),
-		cmocka_unit_test(full_follower_gets_large_batches),	cmocka_unit_test(no_promotion_without_room),
-		cmocka_unit_test(single_member_waits_for_room),		cmocka_unit_test(leader_without_another_file_hands_over),
+		cmocka_unit_test(elects_and_reads_with_all_disks_full),
+		cmocka_unit_test(full_leader_hands_over),
+		cmocka_unit_test(full_follower_gets_large_batches),
+		cmocka_unit_test(no_promotion_without_room),
+		cmocka_unit_test(single_member_waits_for_room),
+		cmocka_unit_test(leader_without_another_file_hands_over),
 		cmocka_unit_test(leader_without_another_file_passes_over_one_that_hangs_too),
 		cmocka_unit_test(more_than_a_frame_is_refused_on_a_full_disk),
 		cmocka_unit_test(follower_does_not_ask_for_what_it_cannot_take),

@@ -256,8 +256,7 @@ static void snapshots_without_a_log_are_read_before_they_are_given_up(void **sta
 	assert_int_equal(open_log(f), -EIO);
 	memory_disk_kill(f->disk);
 	f->options.level_max = 1;
-	struct snapshot_header header = {
-		.cluster_id = f->options.cluster_id, .index = 50, .term = 1, .level = 2};
+	struct snapshot_header header = {.cluster_id = f->options.cluster_id, .index = 50, .term = 1, .level = 2};
 	struct snapshot_chain chain;
 	uint8_t *bytes = memory_disk_contents(f->disk, name, &size);
 	(void)snapshot_encode_header(&chain, &header, bytes);
