@@ -39,6 +39,7 @@ static bool is_known(const struct replica *replica, uint64_t id)
 	       raft_config_find(&replica->options.founders, id) != NULL;
 }
 
+/* Whose slot goes to another one is disconnected now: later nobody would know it any more. */
 struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id)
 {
 	struct replica_peer *slot = NULL;
@@ -48,12 +49,14 @@ struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id)
 		struct replica_peer *peer = &replica->peers[k];
 		if (peer->id == id)
 			return peer;
-		if (slot == NULL && (peer->id == 0 || !is_known(replica, peer->id)))
+		if (peer->id == 0 ? slot == NULL || slot->id != 0 : slot == NULL && !is_known(replica, peer->id))
 			slot = peer;
 	}
 	if (!is_known(replica, id))
 		return NULL;
 	raft_assert(slot != NULL); /* there are not more members than slots, in configuration and file together */
+	if (slot->id != 0)
+		replica->transport->ops->remove_peer(replica->transport, slot->id);
 	*slot = (struct replica_peer){.id = id};
 	return slot;
 }

@@ -284,6 +284,40 @@ static void member_that_was_away_votes_for_one_that_it_does_not_know(void **stat
 	cluster_free(cluster);
 }
 
+static void change(struct replica_cluster *cluster, unsigned leader, enum replicator_change_type type, unsigned id)
+{
+	struct replicator_change change = {.type = type, .id = id, .peer = "", .client = ""};
+	char endpoint[16];
+	uint64_t index = 0;
+	(void)snprintf(endpoint, sizeof endpoint, "test:%u", id);
+	if (type == REPLICATOR_ADD)
+		change.peer = endpoint;
+	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us, 0, &index), 0);
+}
+
+/* One is removed, and another takes its place at once: nobody keeps the connection to the one that has left. */
+static void connection_to_a_replaced_member_is_closed(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(4);
+	(void)state;
+	for (unsigned id = 1; id <= 4; id++) {
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << (id > 2 ? id : 1);
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_leader(cluster), 1);
+	change(cluster, 1, REPLICATOR_ADD, 3);
+	cluster_run_ms(cluster, 5000);
+	expect_voter(cluster, 1, 3, cluster_status(cluster, 3).incarnation);
+	change(cluster, 1, REPLICATOR_REMOVE, 3);
+	cluster_run_ms(cluster, 200);
+	change(cluster, 1, REPLICATOR_ADD, 4);
+	cluster_run_ms(cluster, 10000);
+	for (unsigned id = 1; id <= 2; id++)
+		assert_int_equal(cluster_node(cluster, id)->connected, 1u << (3 - id) | 1u << 4);
+	cluster_free(cluster);
+}
+
 /* A leader that its file does not name can be answered, whoever else says meanwhile where he is. */
 static void strangers_do_not_part_a_wiped_member_from_its_leader(void **state)
 {
@@ -502,6 +536,7 @@ int main(void)
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
+		cmocka_unit_test(connection_to_a_replaced_member_is_closed),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
