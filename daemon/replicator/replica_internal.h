@@ -159,7 +159,7 @@ struct replica {
 
 	/* Membership. */
 	struct replica_peer peers[2 * RAFT_MEMBERS_MAX];
-	uint64_t followed_config_index; /* the transport's peers are those of this configuration … */
+	uint64_t followed_config_index; /* the transport's peers are those of this configuration (UINT64_MAX: look again) … */
 	bool followed_config;		/* … if there was one */
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */

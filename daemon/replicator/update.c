@@ -296,6 +296,8 @@ int replica_step(struct replica *replica, const struct raft_event *event, const 
 		}
 		raft_assert(r == 0);
 	}
+	if (update.write.truncate_from != 0 || update.write.reset_index != 0)
+		replica->followed_config_index = UINT64_MAX; /* another one may stand at the same index now */
 	for (size_t k = 0; k < update.n_messages; k++)
 		replica_send(replica, &update.messages[k]);
 	raft_assert(update.commit >= replica->commit);

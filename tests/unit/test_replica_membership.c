@@ -284,6 +284,57 @@ static void member_that_was_away_votes_for_one_that_it_does_not_know(void **stat
 	cluster_free(cluster);
 }
 
+/* As the leader of a term that only member 3 hears: behind its entry prev, the no-op of the term and a change that adds a member. */
+static void change_arrives(struct replica_cluster *cluster, unsigned from, uint64_t term, uint64_t prev, uint64_t prev_term,
+			   unsigned added)
+{
+	struct raft *core = replica_core(cluster_node(cluster, 3)->replica);
+	struct raft_config_member member = {.id = added, .role = RAFT_MEMBER_LEARNER};
+	struct raft_entry entries[2] = {{.term = term, .type = RAFT_ENTRY_NOOP}, {.term = term, .type = RAFT_ENTRY_CONFIG}};
+	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
+	uint64_t index = 0;
+	struct raft_config config = *raft_config_at(core, prev, &index);
+	struct wire_message append = {.type = WIRE_APPEND,
+				      .from = from,
+				      .from_incarnation = config.members[from - 1].incarnation,
+				      .to = 3,
+				      .term = term};
+	(void)snprintf(member.peer_endpoint, sizeof member.peer_endpoint, "test:%u", added);
+	assert_true(raft_config_set(&config, &member));
+	entries[1].data = bytes;
+	entries[1].size = (uint32_t)raft_config_encode(&config, bytes);
+	append.append.prev_index = prev;
+	append.append.prev_term = prev_term;
+	append.append.n_entries = 2;
+	append.append.entries = entries;
+	arrives(cluster, append);
+}
+
+/* A change that no quorum holds is cut from its log, and in its place stands another one, at the same entry. */
+static void connections_follow_another_change_at_the_same_entry(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(5);
+	(void)state;
+	for (unsigned id = 1; id <= 3; id++) {
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3;
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	struct replicator_status before = cluster_status(cluster, 3);
+	cluster_kill(cluster, 1);
+	cluster_kill(cluster, 2);
+	for (unsigned leader = 1; leader <= 2; leader++) {
+		change_arrives(cluster, leader, before.term + leader, before.last_index, before.term, 3 + leader);
+		cluster_run_ms(cluster, 10);
+		assert_int_equal(cluster_status(cluster, 3).last_index, before.last_index + 2);
+		assert_int_equal(cluster_node(cluster, 3)->connected >> (3 + leader), 1);
+	}
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_node(cluster, 3)->connected, 1u << 1 | 1u << 2 | 1u << 5);
+	cluster_free(cluster);
+}
+
 static void change(struct replica_cluster *cluster, unsigned leader, enum replicator_change_type type, unsigned id)
 {
 	struct replicator_change change = {.type = type, .id = id, .peer = "", .client = ""};
@@ -537,6 +588,7 @@ int main(void)
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
 		cmocka_unit_test(connection_to_a_replaced_member_is_closed),
+		cmocka_unit_test(connections_follow_another_change_at_the_same_entry),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
