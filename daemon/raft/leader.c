@@ -199,6 +199,8 @@ void raft_on_append_reply(struct raft *core, struct raft_peer *peer, const struc
 	raft_assert(peer->id == message->from);
 	if (core->role != RAFT_LEADER || message->term != core->hard.term || !raft_peer_replicates(peer))
 		return;
+	if (message->append_reply.rejected && message->append_reply.prev_index == 0)
+		return; /* it told its term to whoever led an earlier one (follower.c) */
 	peer->last_ack_us = core->now_us;
 	raft_beats_on_reply(core, peer);
 	if (message->append_reply.round > peer->round)

@@ -684,6 +684,27 @@ static void test_follower_that_lost_what_it_acknowledged_gets_it_again(void **st
 	assert_int_equal(c.nodes[1].traces[RAFT_TRACE_LOST], 1);
 }
 
+/* Nobody can refuse what comes before the first entry: so a member says its term to whoever led an earlier one, in round 0. Whatever
+ * else it says, that is no answer to this leader. */
+static void test_refusal_of_the_beginning_is_no_answer(void **state)
+{
+	struct raft_message m = {.type = RAFT_MESSAGE_APPEND_REPLY, .from = 2, .to = 1};
+
+	(void)state;
+	begin(3, 0);
+	rc_elect(&c, 1);
+	rc_settle(&c);
+	assert_int_equal(rc_read(&c, 1), RAFT_OK);
+	m.term = c.nodes[1].status.hard_state.term;
+	m.append_reply.rejected = true;
+	for (unsigned round = 0; round < 2; round++) {
+		m.append_reply.round = round;
+		assert_int_equal(rc_message(&c, &m), RAFT_OK);
+		assert_int_equal(rc_progress(&c, 1, 2)->match, 1);
+		assert_int_equal(rc_progress(&c, 1, 2)->losses, 0);
+	}
+}
+
 static void test_refusal_that_was_overtaken_changes_nothing(void **state)
 {
 	struct raft_message m = {.type = RAFT_MESSAGE_APPEND_REPLY, .from = 2, .to = 1};
@@ -741,6 +762,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_idle_leader_wakes_once_per_heartbeat, end),
 		cmocka_unit_test_teardown(test_writes_under_way_may_outnumber_the_ring, end),
 		cmocka_unit_test_teardown(test_follower_that_lost_what_it_acknowledged_gets_it_again, end),
+		cmocka_unit_test_teardown(test_refusal_of_the_beginning_is_no_answer, end),
 		cmocka_unit_test_teardown(test_refusal_that_was_overtaken_changes_nothing, end),
 	};
 
