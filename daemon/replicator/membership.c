@@ -17,6 +17,7 @@ _Static_assert(RAFT_ENDPOINT_MAX <= WIRE_ENDPOINT_MAX, "an endpoint of the confi
 
 #define ENDPOINT_TOLD_US 1000000u
 #define NOT_A_MEMBER_US 1000000u /* strangers are answered this often at most */
+#define CONNECT_AGAIN_US 10000000u
 #define FOUNDING_US 2000000u	 /* what others say about themselves counts for founding no longer than this */
 
 /* Who is who ------------------------------------------------------------------------------------------ */
@@ -500,18 +501,22 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 
 /* The transport follows the configuration --------------------------------------------------------------- */
 
-static void connect_members(struct replica *replica, const struct raft_config *config)
+/* False: not all of them can be connected to now. */
+static bool connect_members(struct replica *replica, const struct raft_config *config)
 {
+	bool all = true;
 	for (unsigned k = 0; k < config->n_members; k++) {
 		const struct raft_config_member *member = &config->members[k];
 		if (member->id == replica->options.raft.id || member->peer_endpoint[0] == '\0')
 			continue;
 		int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
+		all &= r == 0;
 		if (r < 0)
 			replica_log_about(replica, (struct replica_about){.peer = member->id}, 3, "unreachable",
 					  "cannot connect to member %llu at %s: %s", (unsigned long long)member->id,
 					  member->peer_endpoint, strerror(-r));
 	}
+	return all;
 }
 
 /* Those that left, but not at once: the leader still owes them the news of it. Whoever stands in the configuration file
@@ -525,6 +530,18 @@ static void disconnect_others(struct replica *replica)
 		replica->transport->ops->remove_peer(replica->transport, peer->id);
 		*peer = (struct replica_peer){0};
 	}
+}
+
+/* What had no place, or no memory, is tried again: those that left may have had it. */
+static void tend_connections(struct replica *replica)
+{
+	const struct raft_config *config = replica_config(replica, NULL);
+	if (replica->now_us < replica->disconnect_us)
+		return;
+	replica->disconnect_us = UINT64_MAX;
+	disconnect_others(replica);
+	if (!connect_members(replica, config != NULL ? config : &replica->options.founders))
+		replica->disconnect_us = replica->now_us + CONNECT_AGAIN_US;
 }
 
 static void report_difference(struct replica *replica, const struct raft_config *config)
@@ -558,7 +575,7 @@ static void follow_config(struct replica *replica)
 	replica->followed_config_index = index;
 	for (unsigned k = 0; k < config->n_members; k++)
 		(void)replica_find_peer(replica, config->members[k].id); /* gives it a slot */
-	connect_members(replica, config);
+	(void)connect_members(replica, config);
 	replica->disconnect_us = replica->now_us + 4 * replica->options.raft.election_timeout_max_us;
 	replica->hello_us = 0; /* is this member one? */
 }
@@ -568,11 +585,11 @@ void replica_membership_start(struct replica *replica)
 	const struct raft_config *founders = &replica->options.founders;
 	replica->hello_us = 0;
 	replica->founding_number = replica->options.seed | 1;
-	replica->disconnect_us = UINT64_MAX;
 	replica->own_role = replica_own_role(replica);
 	for (unsigned k = 0; k < founders->n_members; k++)
 		(void)replica_find_peer(replica, founders->members[k].id);
-	connect_members(replica, founders);
+	replica->disconnect_us =
+		connect_members(replica, founders) ? UINT64_MAX : replica->now_us + CONNECT_AGAIN_US;
 	follow_config(replica);
 }
 
@@ -599,10 +616,7 @@ int replica_tend_membership(struct replica *replica)
 	int r = 0;
 	follow_config(replica);
 	tell_endpoint(replica);
-	if (replica->now_us >= replica->disconnect_us) {
-		replica->disconnect_us = UINT64_MAX;
-		disconnect_others(replica);
-	}
+	tend_connections(replica);
 	raft_get_own_status(replica->core, &status);
 	if (status.member && status.leader != RAFT_NO_MEMBER && is_named(replica)) {
 		replica->hello_us = UINT64_MAX;

@@ -222,11 +222,14 @@ static bool transport_stats(struct transport *transport, uint64_t peer, struct t
 
 static int transport_set_peer(struct transport *transport, uint64_t peer, const char *endpoint)
 {
+	struct node *node = owner(transport);
 	char expected[32];
 	(void)snprintf(expected, sizeof(expected), "test:%u", (unsigned)peer);
 	assert_string_equal(endpoint, expected);
-	assert_in_range(peer, 1, owner(transport)->cluster->n);
-	owner(transport)->connected |= 1u << peer;
+	assert_in_range(peer, 1, node->cluster->n);
+	if (node->places != 0 && (unsigned)__builtin_popcount(node->connected & ~(1u << peer)) >= node->places)
+		return -E2BIG;
+	node->connected |= 1u << peer;
 	return 0;
 }
 

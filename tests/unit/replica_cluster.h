@@ -39,6 +39,7 @@ struct node {
 	unsigned level_max;	 /* feature levels that its program knows; 0: all */
 	unsigned file;		 /* bit k: member k stands in its configuration file; 0: all do */
 	unsigned connected;	 /* bit k: it was told where member k is */
+	unsigned places;	 /* others that it can be connected to, 0: all */
 	unsigned sent;		 /* frames that have left it, since the test began */
 
 	/* The state machine: what was applied, as a chain of hashes. */

@@ -346,12 +346,12 @@ static void change(struct replica_cluster *cluster, unsigned leader, enum replic
 	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us, 0, &index), 0);
 }
 
-/* One is removed, and another takes its place at once: nobody keeps the connection to the one that has left. */
-static void connection_to_a_replaced_member_is_closed(void **state)
+/* One is removed, and another takes its place at once. */
+static void replace_a_member(unsigned places)
 {
 	struct replica_cluster *cluster = cluster_new(4);
-	(void)state;
 	for (unsigned id = 1; id <= 4; id++) {
+		cluster_node(cluster, id)->places = places;
 		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << (id > 2 ? id : 1);
 		assert_int_equal(cluster_start(cluster, id), 0);
 	}
@@ -367,6 +367,20 @@ static void connection_to_a_replaced_member_is_closed(void **state)
 	for (unsigned id = 1; id <= 2; id++)
 		assert_int_equal(cluster_node(cluster, id)->connected, 1u << (3 - id) | 1u << 4);
 	cluster_free(cluster);
+}
+
+/* Nobody keeps the connection to the one that has left. */
+static void connection_to_a_replaced_member_is_closed(void **state)
+{
+	(void)state;
+	replace_a_member(0);
+}
+
+/* There is no place for the new one before the one that has left is disconnected. */
+static void connection_that_failed_is_tried_again(void **state)
+{
+	(void)state;
+	replace_a_member(2);
 }
 
 /* A leader that its file does not name can be answered, whoever else says meanwhile where he is. */
@@ -588,6 +602,7 @@ int main(void)
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
 		cmocka_unit_test(connection_to_a_replaced_member_is_closed),
+		cmocka_unit_test(connection_that_failed_is_tried_again),
 		cmocka_unit_test(connections_follow_another_change_at_the_same_entry),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
