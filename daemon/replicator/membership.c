@@ -475,21 +475,8 @@ static void tell_endpoint(struct replica *replica)
 	}
 }
 
-/* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
- * knows of none, of who would be elected. Not of those whose endpoints are known. One at a time, and a leader that could be answered stays: whoever only says that it
- * belongs here must not use up the places of those who do. */
-void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
+static void connect_to(struct replica *replica, const struct wire_message *wire)
 {
-	struct raft_status status;
-	raft_get_own_status(replica->core, &status);
-	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
-	bool has_other_leader = status.leader != RAFT_NO_MEMBER && status.leader != wire->from;
-	bool is_content = status.member || (replica->guest != 0 && status.leader == replica->guest);
-	if ((known != NULL && raft_config_find(known, wire->from) != NULL) || (is_content && has_other_leader))
-		return;
-	if (replica->guest != 0 && replica->guest != wire->from && !is_known(replica, replica->guest))
-		replica->transport->ops->remove_peer(replica->transport, replica->guest);
-	replica->guest = wire->from;
 	int r = replica->transport->ops->set_peer(replica->transport, wire->from, wire->endpoint.peer);
 	if (r < 0)
 		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "unreachable",
@@ -499,24 +486,47 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 		replica_send_hello(replica, wire->from);
 }
 
+/* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
+ * knows of none, of who would be elected. One at a time, and a leader that could be answered stays: whoever only says that it
+ * belongs here must not use up the places of those who do. Of those who are known it is believed, too, for they may have moved while
+ * this one was away: by a member, of the directory that it knows. */
+void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
+{
+	struct raft_status status;
+	raft_get_own_status(replica->core, &status);
+	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
+	const struct raft_config_member *member = known != NULL ? raft_config_find(known, wire->from) : NULL;
+	bool has_other_leader = status.leader != RAFT_NO_MEMBER && status.leader != wire->from;
+	bool is_content = status.member || (replica->guest != 0 && status.leader == replica->guest);
+	if (is_content && has_other_leader)
+		return;
+	if (member != NULL) {
+		if (!status.member || member->incarnation == wire->from_incarnation)
+			connect_to(replica, wire);
+		return;
+	}
+	if (replica->guest != 0 && replica->guest != wire->from && !is_known(replica, replica->guest))
+		replica->transport->ops->remove_peer(replica->transport, replica->guest);
+	replica->guest = wire->from;
+	connect_to(replica, wire);
+}
+
 /* The transport follows the configuration --------------------------------------------------------------- */
 
-/* False: not all of them can be connected to now. */
-static bool connect_members(struct replica *replica, const struct raft_config *config)
+static void connect_members(struct replica *replica, const struct raft_config *config)
 {
-	bool all = true;
+	replica->unconnected = false;
 	for (unsigned k = 0; k < config->n_members; k++) {
 		const struct raft_config_member *member = &config->members[k];
 		if (member->id == replica->options.raft.id || member->peer_endpoint[0] == '\0')
 			continue;
 		int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
-		all &= r == 0;
+		replica->unconnected |= r < 0;
 		if (r < 0)
 			replica_log_about(replica, (struct replica_about){.peer = member->id}, 3, "unreachable",
 					  "cannot connect to member %llu at %s: %s", (unsigned long long)member->id,
 					  member->peer_endpoint, strerror(-r));
 	}
-	return all;
 }
 
 /* Those that left, but not at once: the leader still owes them the news of it. Whoever stands in the configuration file
@@ -540,7 +550,9 @@ static void tend_connections(struct replica *replica)
 		return;
 	replica->disconnect_us = UINT64_MAX;
 	disconnect_others(replica);
-	if (!connect_members(replica, config != NULL ? config : &replica->options.founders))
+	if (replica->unconnected)
+		connect_members(replica, config != NULL ? config : &replica->options.founders);
+	if (replica->unconnected)
 		replica->disconnect_us = replica->now_us + CONNECT_AGAIN_US;
 }
 
@@ -575,7 +587,7 @@ static void follow_config(struct replica *replica)
 	replica->followed_config_index = index;
 	for (unsigned k = 0; k < config->n_members; k++)
 		(void)replica_find_peer(replica, config->members[k].id); /* gives it a slot */
-	(void)connect_members(replica, config);
+	connect_members(replica, config);
 	replica->disconnect_us = replica->now_us + 4 * replica->options.raft.election_timeout_max_us;
 	replica->hello_us = 0; /* is this member one? */
 }
@@ -588,8 +600,8 @@ void replica_membership_start(struct replica *replica)
 	replica->own_role = replica_own_role(replica);
 	for (unsigned k = 0; k < founders->n_members; k++)
 		(void)replica_find_peer(replica, founders->members[k].id);
-	replica->disconnect_us =
-		connect_members(replica, founders) ? UINT64_MAX : replica->now_us + CONNECT_AGAIN_US;
+	connect_members(replica, founders);
+	replica->disconnect_us = replica->unconnected ? replica->now_us + CONNECT_AGAIN_US : UINT64_MAX;
 	follow_config(replica);
 }
 

@@ -164,6 +164,7 @@ struct replica {
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
 	uint64_t founding_number_until_us;
+	bool unconnected;		/* not all of them could be connected to */
 	uint64_t disconnect_us;		/* those that left are disconnected then, and who could not be connected to is tried again */
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;

@@ -181,7 +181,8 @@ static int transport_send(struct transport *transport, uint64_t peer)
 	struct node *to = cluster_node(from->cluster, (unsigned)peer);
 	struct frame **end = &to->inbox;
 	assert_non_null(from->outgoing);
-	if (from->cut || to->cut || !to->replica || !(from->connected >> peer & 1))
+	if (from->cut || to->cut || !to->replica || !(from->connected >> peer & 1) ||
+	    (from->told_moved >> peer & 1) != to->moved)
 		return -EAGAIN;
 	while (*end)
 		end = &(*end)->next;
@@ -224,12 +225,14 @@ static int transport_set_peer(struct transport *transport, uint64_t peer, const 
 {
 	struct node *node = owner(transport);
 	char expected[32];
-	(void)snprintf(expected, sizeof(expected), "test:%u", (unsigned)peer);
+	bool moved = strncmp(endpoint, "moved:", strlen("moved:")) == 0;
+	(void)snprintf(expected, sizeof(expected), "%s:%u", moved ? "moved" : "test", (unsigned)peer);
 	assert_string_equal(endpoint, expected);
 	assert_in_range(peer, 1, node->cluster->n);
 	if (node->places != 0 && (unsigned)__builtin_popcount(node->connected & ~(1u << peer)) >= node->places)
 		return -E2BIG;
 	node->connected |= 1u << peer;
+	node->told_moved = (node->told_moved & ~(1u << peer)) | (unsigned)moved << peer;
 	return 0;
 }
 

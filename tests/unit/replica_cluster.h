@@ -39,6 +39,8 @@ struct node {
 	unsigned level_max;	 /* feature levels that its program knows; 0: all */
 	unsigned file;		 /* bit k: member k stands in its configuration file; 0: all do */
 	unsigned connected;	 /* bit k: it was told where member k is */
+	unsigned told_moved;	 /* … and that it is at "moved:k", not "test:k" */
+	bool moved;		 /* it is there */
 	unsigned places;	 /* others that it can be connected to, 0: all */
 	unsigned sent;		 /* frames that have left it, since the test began */
 

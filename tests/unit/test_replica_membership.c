@@ -340,8 +340,8 @@ static void change(struct replica_cluster *cluster, unsigned leader, enum replic
 	struct replicator_change change = {.type = type, .id = id, .peer = "", .client = ""};
 	char endpoint[16];
 	uint64_t index = 0;
-	(void)snprintf(endpoint, sizeof endpoint, "test:%u", id);
-	if (type == REPLICATOR_ADD)
+	(void)snprintf(endpoint, sizeof endpoint, "%s:%u", type == REPLICATOR_MOVE ? "moved" : "test", id);
+	if (type != REPLICATOR_REMOVE)
 		change.peer = endpoint;
 	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us, 0, &index), 0);
 }
@@ -381,6 +381,28 @@ static void connection_that_failed_is_tried_again(void **state)
 {
 	(void)state;
 	replace_a_member(2);
+}
+
+/* Two members of three, the first of which moved to another endpoint while the third was away. */
+static void member_that_was_away_finds_one_that_has_moved(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	cluster_kill(cluster, 3);
+	change(cluster, 1, REPLICATOR_MOVE, 1);
+	cluster_run_ms(cluster, 100);
+	cluster_node(cluster, 1)->moved = true;
+	cluster_write(cluster, 1, 5, 10);
+	cluster_kill(cluster, 2);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 1);
+	cluster_write(cluster, 1, 1, 10);
+	assert_int_equal(cluster_status(cluster, 3).applied, cluster_status(cluster, 1).applied);
+	cluster_free(cluster);
 }
 
 /* A leader that its file does not name can be answered, whoever else says meanwhile where he is. */
@@ -604,6 +626,7 @@ int main(void)
 		cmocka_unit_test(connection_to_a_replaced_member_is_closed),
 		cmocka_unit_test(connection_that_failed_is_tried_again),
 		cmocka_unit_test(connections_follow_another_change_at_the_same_entry),
+		cmocka_unit_test(member_that_was_away_finds_one_that_has_moved),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
