@@ -3,7 +3,8 @@
  *
  * What is applied already is in the state machine: a snapshot of it, taken now, makes the damaged entries superfluous. The log
  * is compacted up to that snapshot, the newest one, and whoever needed those entries is sent the snapshot: this
- * member heals itself. Entries that are not applied yet it cannot do without: then it stops, and heals from the others
+ * member heals itself. A second one follows when all that the log held then is applied, and takes the place of what else may
+ * be damaged; the first does not wait for that, for whoever needs it may be needed to commit. Entries that are not applied yet it cannot do without: then it stops, and heals from the others
  * when it is started again (start.c).
  */
 #include "replica_internal.h"
@@ -33,6 +34,8 @@ void replica_on_unreadable(struct replica *replica, uint64_t index, int error)
 		stop(replica, index, error);
 		return;
 	}
+	if (index > replica->damaged_at)
+		replica->damaged_at = index;
 	if (index <= replica->damaged_until)
 		return;
 	raft_get_own_status(replica->core, &status);

@@ -146,7 +146,8 @@ struct replica {
 	bool work_left;		/* frames or entries were left over by the last call */
 	int failed;		/* why the member must stop: nothing is done any more */
 	uint64_t promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
-	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none */
+	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none … */
+	uint64_t damaged_at;	/* … and at this one, which is applied, at once: it cannot be read, and others may need it */
 
 	struct pending_queue runs;  /* struct pending_run */
 	struct pending_queue reads; /* struct pending_read, read ids consecutive */

@@ -84,7 +84,7 @@ static bool is_due(const struct replica *replica)
 	struct storage_snapshot_info newest;
 	if (!has_news(replica, &newest))
 		return false;
-	if (replica->taking.wanted ||
+	if (replica->taking.wanted || newest.index < replica->damaged_at ||
 	    (newest.index < replica->damaged_until && replica->applied >= replica->damaged_until))
 		return true;
 	return log_bytes(replica) >= log_share(replica, &newest);
@@ -203,7 +203,7 @@ static bool is_superfluous(struct replica *replica, uint64_t *ret_index, uint64_
 {
 	struct storage_snapshot_info newest;
 	if (replica->damaged_until == 0 || !storage_snapshot_newest(replica->storage, &newest) ||
-	    newest.index < replica->damaged_until)
+	    newest.index < replica->damaged_at)
 		return storage_snapshot_keeps(replica->storage, ret_index, ret_term);
 	*ret_index = newest.index;
 	*ret_term = newest.term;
@@ -223,7 +223,7 @@ static int compact(struct replica *replica)
 	int r = storage_compact(replica->storage, index, term);
 	if (r == 0) {
 		if (index >= replica->damaged_until)
-			replica->damaged_until = 0;
+			replica->damaged_until = replica->damaged_at = 0;
 		raft_compact(replica->core, index);
 		replica_log_about(replica, (struct replica_about){.index = index}, 7, "compacted",
 				  "the log begins after entry %llu now", (unsigned long long)index);

@@ -59,6 +59,29 @@ static void leader_heals_its_own_log(void **state)
 	cluster_free(cluster);
 }
 
+/* The same, and the leader has entries that only the lagging one can help to commit: the snapshot does not wait for them. */
+static void leader_heals_its_log_without_a_quorum_for_its_end(void **state)
+{
+	unsigned leader = 0, lagging = 0;
+	struct replica_cluster *cluster = one_lags(&leader, &lagging);
+	(void)state;
+	rot(cluster, leader, "segment-0000000000000001", 20000);
+	cluster_kill(cluster, 6 - leader - lagging);
+	assert_int_equal(cluster_propose(cluster, leader, 5, 10), 0);
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_leader(cluster), leader);
+	assert_int_equal(cluster_status(cluster, leader).commit, cluster_status(cluster, leader).last_index);
+	assert_int_equal(cluster_status(cluster, lagging).installed, 1);
+	assert_true(cluster_node(cluster, lagging)->hash == cluster_node(cluster, leader)->hash);
+	/* The damaged segment goes, too, as soon as all of it is committed. */
+	cluster_run_ms(cluster, 2000);
+	cluster_kill(cluster, leader);
+	assert_int_equal(cluster_start(cluster, leader), 0);
+	assert_false(cluster_journal_has(cluster, leader, "2 damaged segment"));
+	cluster_free(cluster);
+}
+
 /* What is not applied yet cannot be had from anywhere here. */
 static void unapplied_damage_stops_the_member(void **state)
 {
@@ -333,6 +356,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(leader_heals_its_own_log),
 		cmocka_unit_test(leader_heals_its_snapshot),
+		cmocka_unit_test(leader_heals_its_log_without_a_quorum_for_its_end),
 		cmocka_unit_test(leader_heals_the_header_of_its_snapshot),
 		cmocka_unit_test(leader_replaces_a_snapshot_that_cannot_be_read),
 		cmocka_unit_test(unapplied_damage_stops_the_member),
