@@ -18,7 +18,7 @@ _Static_assert(RAFT_ENDPOINT_MAX <= WIRE_ENDPOINT_MAX, "an endpoint of the confi
 #define ENDPOINT_TOLD_US 1000000u
 #define NOT_A_MEMBER_US 1000000u /* strangers are answered this often at most */
 #define CONNECT_AGAIN_US 10000000u
-#define FOUNDING_US 2000000u	 /* what others say about themselves counts for founding no longer than this */
+#define FOUNDING_US 2000000u /* what others say about themselves counts for founding no longer than this */
 
 /* Who is who ------------------------------------------------------------------------------------------ */
 

@@ -147,7 +147,7 @@ struct replica {
 	int failed;		/* why the member must stop: nothing is done any more */
 	uint64_t promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
 	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none … */
-	uint64_t damaged_at;	/* … and at this one, which is applied, at once: it cannot be read, and others may need it */
+	uint64_t damaged_at;	/* … and at this one, which is applied, at once: others may need it */
 
 	struct pending_queue runs;  /* struct pending_run */
 	struct pending_queue reads; /* struct pending_read, read ids consecutive */
@@ -160,13 +160,13 @@ struct replica {
 
 	/* Membership. */
 	struct replica_peer peers[2 * RAFT_MEMBERS_MAX];
-	uint64_t followed_config_index; /* the transport's peers are those of this configuration (UINT64_MAX: look again) … */
-	bool followed_config;		/* … if there was one */
+	uint64_t followed_config_index; /* the transport's peers are those of this configuration … */
+	bool followed_config;		/* … if there was one; index UINT64_MAX: look again */
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
 	uint64_t founding_number_until_us;
 	bool unconnected;		/* not all of them could be connected to */
-	uint64_t disconnect_us;		/* those that left are disconnected then, and who could not be connected to is tried again */
+	uint64_t disconnect_us;		/* those that left are disconnected then, and the others tried again */
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;
 	uint64_t guest; /* can be answered, because it said where, and may be in no configuration known here; 0: there was none */

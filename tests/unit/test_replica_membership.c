@@ -285,12 +285,13 @@ static void member_that_was_away_votes_for_one_that_it_does_not_know(void **stat
 }
 
 /* As the leader of a term that only member 3 hears: behind its entry prev, the no-op of the term and a change that adds a member. */
-static void change_arrives(struct replica_cluster *cluster, unsigned from, uint64_t term, uint64_t prev, uint64_t prev_term,
-			   unsigned added)
+static void change_arrives(struct replica_cluster *cluster, unsigned from, uint64_t term, uint64_t prev,
+			   uint64_t prev_term, unsigned added)
 {
 	struct raft *core = replica_core(cluster_node(cluster, 3)->replica);
 	struct raft_config_member member = {.id = added, .role = RAFT_MEMBER_LEARNER};
-	struct raft_entry entries[2] = {{.term = term, .type = RAFT_ENTRY_NOOP}, {.term = term, .type = RAFT_ENTRY_CONFIG}};
+	struct raft_entry entries[2] = {{.term = term, .type = RAFT_ENTRY_NOOP},
+					{.term = term, .type = RAFT_ENTRY_CONFIG}};
 	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
 	uint64_t index = 0;
 	struct raft_config config = *raft_config_at(core, prev, &index);
@@ -343,7 +344,8 @@ static void change(struct replica_cluster *cluster, unsigned leader, enum replic
 	(void)snprintf(endpoint, sizeof endpoint, "%s:%u", type == REPLICATOR_MOVE ? "moved" : "test", id);
 	if (type != REPLICATOR_REMOVE)
 		change.peer = endpoint;
-	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us, 0, &index), 0);
+	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us, 0, &index),
+			 0);
 }
 
 /* One is removed, and another takes its place at once. */
