@@ -45,7 +45,7 @@ struct replica_peer {
 	bool blank;	      /* as its last hello said */
 	uint64_t number;      /* in that hello: its own, or this member's that it repeats; 0: none */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
-	uint64_t greeted_us; /* when a hello of it was answered with one */
+	uint64_t greeted_us;		      /* when a hello of it was answered with one */
 	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
 	struct replica_checkpoint checkpoint; /* its answer in the round under way */
@@ -61,7 +61,7 @@ struct replica_taking {
 	bool finishing; /* the storage has all of it */
 	uint64_t retry_us;
 	bool no_room; /* the last one found none, and that was said */
-	bool wanted; /* whatever the size of the log */
+	bool wanted;  /* whatever the size of the log */
 	enum replica_log_size {
 		REPLICA_LOG_FITS,
 		REPLICA_LOG_LONG,  /* a leader takes no proposals until the snapshot is durable */
@@ -143,9 +143,10 @@ struct replica {
 	uint64_t last_time_ms; /* the newest in any entry known here; stamped ones never go back */
 	uint64_t next_read_id;
 	bool stall_reported;
-	bool work_left;		/* frames or entries were left over by the last call */
-	int failed;		/* why the member must stop: nothing is done any more */
-	uint64_t promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
+	bool work_left; /* frames or entries were left over by the last call */
+	int failed;	/* why the member must stop: nothing is done any more */
+	uint64_t
+		promises_end_us; /* longer promises than it gives now, of before its start, are over then; 0: none were given */
 	uint64_t damaged_until; /* a snapshot at this entry or beyond is wanted, and then no log before it; 0: none … */
 	uint64_t damaged_at;	/* … and at this one, which is applied, at once: others may need it */
 
@@ -165,11 +166,12 @@ struct replica {
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
 	uint64_t founding_number_until_us;
-	bool unconnected;		/* not all of them could be connected to */
-	uint64_t disconnect_us;		/* those that left are disconnected then, and the others tried again */
+	bool unconnected;	/* not all of them could be connected to */
+	uint64_t disconnect_us; /* those that left are disconnected then, and the others tried again */
 	uint64_t stranger_told_us;
 	uint64_t endpoint_told_us;
-	uint64_t guest; /* can be answered, because it said where, and may be in no configuration known here; 0: there was none */
+	uint64_t
+		guest; /* can be answered, because it said where, and may be in no configuration known here; 0: there was none */
 	bool removed;
 	unsigned own_role;  /* in the configuration, as last reported */
 	bool leader_missed; /* that there is no leader was reported, once for each time that one is lost */

@@ -112,8 +112,9 @@ static void tend_log_size(struct replica *replica)
 	if (before != REPLICA_LOG_FITS || replica->taking.log_size == REPLICA_LOG_FITS)
 		return;
 	replica->taking.moved_us = replica->now_us;
-	replica_log(replica, 5, "log-outgrown",
-		    "the log has outgrown its share of the disk: new entries wait for the snapshot that is being written");
+	replica_log(
+		replica, 5, "log-outgrown",
+		"the log has outgrown its share of the disk: new entries wait for the snapshot that is being written");
 }
 
 bool replica_log_waits_in_vain(const struct replica *replica)

@@ -25,7 +25,8 @@ struct doubt {
 
 struct sim_duties {
 	struct member_duties {
-		uint32_t deposed; /* bit k: since the last turn member k was heard to lead an earlier term, and was not told */
+		uint32_t
+			deposed; /* bit k: since the last turn member k was heard to lead an earlier term, and was not told */
 		uint64_t led_term;
 		uint64_t spoke_us[SIM_MEMBERS_MAX]; /* of its clock; in led_term */
 		struct doubt doubts[SIM_MEMBERS_MAX];
@@ -120,6 +121,8 @@ static void hear_refusal(struct sim *sim, unsigned number, const struct wire_mes
 	if (status.role != RAFT_LEADER || status.hard_state.term != message->term || peer == NULL ||
 	    !sim_progress_believes(sim, number, message) || message->append_reply.prev_index > peer->match)
 		return;
+	if (message->append_reply.prev_index == 0)
+		return; /* it says its term, and refuses nothing */
 	struct doubt *doubt = &sim->duties->members[number].doubts[message->from - 1];
 	bool same = doubt->term == message->term && doubt->match == peer->match && doubt->losses == peer->losses;
 	if (!same)
@@ -160,8 +163,8 @@ static void check_spoke(struct sim *sim, unsigned number, const struct raft_stat
 		if (term != duties->led_term || !belongs)
 			duties->spoke_us[k] = now_us;
 		if (is_whole(sim, number) && member->stopped_us == 0 && now_us - duties->spoke_us[k] > WORD_US)
-			sim_fail(sim, "member %u leads, and has said nothing to member %u for %" PRIu64 " us", number + 1,
-				 k + 1, now_us - duties->spoke_us[k]);
+			sim_fail(sim, "member %u leads, and has said nothing to member %u for %" PRIu64 " us",
+				 number + 1, k + 1, now_us - duties->spoke_us[k]);
 	}
 	duties->led_term = term;
 }

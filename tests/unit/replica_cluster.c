@@ -50,8 +50,8 @@ static void machine_log(void *arg, const struct replicator_event *event)
 {
 	struct node *node = arg;
 	size_t used = strlen(node->journal);
-	(void)snprintf(node->journal + used, sizeof(node->journal) - used, "%d %s %s\n", event->level,
-		       event->name, event->text);
+	(void)snprintf(node->journal + used, sizeof(node->journal) - used, "%d %s %s\n", event->level, event->name,
+		       event->text);
 }
 
 static void *machine_take(void *arg)
