@@ -248,6 +248,11 @@ void sim_trial_tend(struct sim *sim)
 		sim_client_burst(sim, sim->trial->leader, DRIP_COMMANDS, BURST_SIZE);
 }
 
+void sim_trial_anew(struct sim *sim)
+{
+	remember(sim);
+}
+
 void sim_trial_end(struct sim *sim)
 {
 	if (sim->trial == NULL)
