@@ -428,8 +428,9 @@ static void leave(struct sim *sim, unsigned number)
 		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 20000000));
 }
 
-/* How long a wrong hash may be on its way, or in somebody's memory, after the member that had it is gone. */
-#define WRONG_HASH_US 30000000u
+/* How long a wrong hash may be on its way, or in somebody's memory, after the member that had it is gone: a leader that sleeps, up to
+ * a minute, finds it in its socket when it wakes, or remembers it, and judges before it looks whether it still leads. */
+#define WRONG_HASH_US 90000000u
 
 /* Its state differs from the others', or nobody can say whose is right. As its directory is good, it starts again. */
 static void diverge(struct sim *sim, unsigned number)
