@@ -46,10 +46,10 @@ static void check_peers(const struct sim *sim, unsigned number, const struct rep
 		if (peer->silence_us != UINT64_MAX && peer->silence_us > age_us)
 			sim_fail(sim, "member %u says that it heard member %" PRIu64 " before it was started",
 				 number + 1, peer->id);
-		if (leads && peer->needs_snapshot && status.peers[k].match + 1 >= status.last_index &&
-		    status.last_index > 0)
+		if (leads && peer->needs_snapshot && status.peers[k].match + 1 >= status.first_index)
 			sim_fail(sim,
-				 "member %u says that member %" PRIu64 " needs a snapshot, and it has all of the log",
+				 "member %u says that member %" PRIu64
+				 " needs a snapshot, and it has all in front of its log's beginning",
 				 number + 1, peer->id);
 	}
 }
