@@ -105,6 +105,18 @@ static unsigned voters(const struct sim *sim, unsigned number)
 
 /* Messages ----------------------------------------------------------------------------------------------- */
 
+/* By the configuration that it has now: in this very turn another one may have come, which names another directory. */
+static bool is_named(const struct sim *sim, unsigned number, const struct wire_message *message)
+{
+	const struct raft *core = replica_core(sim->members[number].replica);
+	struct raft_status status;
+	uint64_t index = 0;
+	raft_get_own_status(core, &status);
+	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
+	const struct raft_config_member *member = config != NULL ? raft_config_find(config, message->from) : NULL;
+	return member != NULL && member->incarnation == message->from_incarnation;
+}
+
 /* The member has no reason to drop it: it knows the sender by this incarnation, and has room for a new term. */
 bool sim_progress_believes(const struct sim *sim, unsigned number, const struct wire_message *message)
 {
@@ -112,7 +124,7 @@ bool sim_progress_believes(const struct sim *sim, unsigned number, const struct 
 	return member->view.index > 0 && message->from >= 1 && message->from <= sim_members(sim) &&
 	       message->to == member->id && message->from_incarnation != 0 &&
 	       member->view.incarnations[message->from - 1] == message->from_incarnation &&
-	       storage_has_room(replica_storage(member->replica));
+	       is_named(sim, number, message) && storage_has_room(replica_storage(member->replica));
 }
 
 static void hear_append(struct sim *sim, unsigned number, const struct wire_message *message)
