@@ -208,6 +208,8 @@ static int install(struct replica *replica, struct replica_receiving received)
 				  r > 0 ? storage_result_name(r) : strerror(-r));
 		if (r == STORAGE_E_VERSION)
 			replica_fail_level(replica, config.level);
+		if (r == STORAGE_E_CORRUPT) /* it has rotted here: the next offer brings it once more */
+			(void)storage_snapshot_distrust(replica->storage, received.index);
 		return r == STORAGE_E_VERSION ? replica->failed : r == -EIO ? r : 0;
 	}
 	if (!replica_has_room(replica, &event)) {

@@ -351,6 +351,38 @@ static void leader_replaces_a_snapshot_that_cannot_be_read(void **state)
 	heal_snapshot(0, true);
 }
 
+/* What a member has received rots on its own disk before it looks at it again. The leader's is good, nobody writes any more, and so
+ * there will not be another one for long: the member has to ask for the same once more. */
+static void received_snapshot_that_rots_is_received_again(void **state)
+{
+	unsigned leader = 0, lagging = 0;
+	char name[64];
+	struct replica_cluster *cluster = one_lags(&leader, &lagging);
+	struct node *node = cluster_node(cluster, lagging);
+	uint64_t size = 0;
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		assert_int_equal(replica_snapshot(cluster_node(cluster, leader)->replica), 0);
+		cluster_run_ms(cluster, 1000);
+		cluster_write(cluster, leader, 1, 10);
+	}
+	(void)snprintf(name, sizeof name, "snapshot-%016llx.part",
+		       (unsigned long long)cluster_status(cluster, leader).snapshot_index);
+	node->background_hangs = true;
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	cluster_run_ms(cluster, 1000);
+	while (memory_disk_contents(node->disk, name, &size) == NULL || size == 0)
+		assert_true(memory_disk_step(node->disk, DISK_LANE_BACKGROUND));
+	rot(cluster, lagging, name, 40);
+	node->background_hangs = false;
+	cluster_run_ms(cluster, 10000);
+	assert_true(cluster_journal_has(cluster, lagging, "snapshot-refused"));
+	assert_int_equal(cluster_status(cluster, lagging).installed, 1);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +391,7 @@ int main(void)
 		cmocka_unit_test(leader_heals_its_log_without_a_quorum_for_its_end),
 		cmocka_unit_test(leader_heals_the_header_of_its_snapshot),
 		cmocka_unit_test(leader_replaces_a_snapshot_that_cannot_be_read),
+		cmocka_unit_test(received_snapshot_that_rots_is_received_again),
 		cmocka_unit_test(unapplied_damage_stops_the_member),
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),
