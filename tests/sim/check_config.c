@@ -201,6 +201,18 @@ bool sim_config_elects(const struct sim *sim, const struct sim_config *config, u
 	return is_majority(config, set);
 }
 
+/* One that names it again may follow, which it has not heard of. */
+bool sim_check_left_out(const struct sim *sim, unsigned number)
+{
+	const struct sim_checks *checks = sim->checks;
+	uint32_t config = sim_entry(checks, sim_check_committed_at(checks, checks->committed_last))->config;
+	for (; config > 0 && checks->configs[config].index >= sim->members[number].view.index;
+	     config = checks->configs[config].before)
+		if ((checks->configs[config].members >> number & 1) == 0)
+			return true;
+	return false;
+}
+
 /* What would be lost --------------------------------------------------------------------------------------------- */
 
 static bool is_up_to_date(const struct sim_checks *checks, unsigned candidate, unsigned voter)

@@ -414,17 +414,21 @@ static void stop(struct sim *sim, unsigned number, int why)
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
-/* It was removed, knows it and stops. Some operators start it again all the same. */
+/* It was removed, knows it and stops. Some operators start it again all the same; all do who have made it a member since, before it
+ * could hear of that. */
 static void leave(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
+	bool again = ((sim->committed.members >> number) & 1) != 0;
 	sim_note(sim, "%u was removed and stops", number + 1);
-	if (((sim->committed.members >> number) & 1) != 0)
+	if (again && !sim_check_left_out(sim, number))
 		sim_fail(sim, "member %u says that it was removed, and it was not", number + 1);
 	member->removed = true;
 	sim->counts.departures++;
 	sim_member_crash(sim, number, SIM_KILL);
-	if (!sim->calm && sim_random_below(&sim->random_member, 2) == 0)
+	if (again)
+		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
+	else if (!sim->calm && sim_random_below(&sim->random_member, 2) == 0)
 		sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 20000000));
 }
 

@@ -75,10 +75,12 @@ void sim_fault_remove_later(struct sim *sim, unsigned member, uint64_t delay_us)
 
 /* Choices ------------------------------------------------------------------------------------------------ */
 
-/* There is a machine, and a member that may run on it. */
+/* There is a machine, and a member that may run on it: one that was told that it is none, and stopped, only if it was made one
+ * since. */
 bool sim_fault_is_present(const struct sim *sim, unsigned member)
 {
-	return !sim->members[member].absent && (!sim->members[member].removed || sim->members[member].up);
+	bool belongs = ((sim->committed.members >> member) & 1) != 0;
+	return !sim->members[member].absent && (!sim->members[member].removed || sim->members[member].up || belongs);
 }
 
 /* One of those whose bit is set; sim_members() when there is none. */

@@ -463,6 +463,7 @@ void sim_checks_free(struct sim *sim);
 void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
 void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
 void sim_check_stopped(struct sim *sim, unsigned member, int why); /* it must stop: check_stopped.c */
+bool sim_check_left_out(const struct sim *sim, unsigned member); /* by a committed configuration, none older than its own */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
 void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
