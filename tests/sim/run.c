@@ -194,6 +194,8 @@ static uint64_t run_trial(struct sim *sim, uint64_t now_us, size_t *fault)
 			began_us = now_us;
 			now_us = run_step(sim, now_us, step_us, fault);
 		}
+		now_us += sim_trial_patience_us(sim);
+		run_until(sim, now_us, fault);
 		sim_trial_step(sim, step);
 	}
 	sim_trial_end(sim);

@@ -454,6 +454,7 @@ int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed);
 uint64_t sim_trial_begin(struct sim *sim); /* how long each step lasts; 0: there is no trial */
 void sim_trial_step(struct sim *sim, unsigned step);
 void sim_trial_tend(struct sim *sim); /* several times before each step */
+uint64_t sim_trial_patience_us(const struct sim *sim); /* how long to wait for a leader at the end of a step */
 void sim_trial_anew(struct sim *sim); /* what happened until now does not count */
 void sim_trial_end(struct sim *sim);
 

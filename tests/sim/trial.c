@@ -148,6 +148,12 @@ static void impose(struct sim *sim)
 	}
 }
 
+/* While leadership is handed over nobody leads for a moment, and the step may end in it. */
+uint64_t sim_trial_patience_us(const struct sim *sim)
+{
+	return sim_fault_leader(sim) == sim_members(sim) ? election_max_us(sim) : 0;
+}
+
 static void expect_leader(const struct sim *sim)
 {
 	if (sim_fault_leader(sim) == sim_members(sim))
