@@ -17,18 +17,18 @@
 
 struct sim_progress {
 	struct member_progress {
-		uint64_t open;	      /* tickets that were taken and not answered */
-		uint64_t open_hash;   /* sum of the hashes of those */
-		uint64_t heard_from;  /* who sent what it was handed last; 0: no member did */
-		uint64_t heard_term;  /* … and the term in it */
-		uint64_t told_term;   /* highest in an answer that it was handed; such a term is taken over */
-		bool ordered;	      /* to campaign, since its last turn … */
-		uint64_t order_term;  /* … in this term, the highest */
+		uint64_t open;	     /* tickets that were taken and not answered */
+		uint64_t open_hash;  /* sum of the hashes of those */
+		uint64_t heard_from; /* who sent what it was handed last; 0: no member did */
+		uint64_t heard_term; /* … and the term in it */
+		uint64_t told_term;  /* highest in an answer that it was handed; such a term is taken over */
+		bool ordered;	     /* to campaign, since its last turn … */
+		uint64_t order_term; /* … in this term, the highest */
 		struct {
 			uint64_t term, index; /* the highest that an append of the term has named */
 		} named[TERMS_KEPT];	      /* by term: what it did not believe may be of a higher one */
-		uint64_t durable_seq; /* of its log … */
-		uint64_t flushes;     /* … and how many records had been written when it last rose */
+		uint64_t durable_seq;	      /* of its log … */
+		uint64_t flushes;	      /* … and how many records had been written when it last rose */
 	} members[SIM_MEMBERS_MAX];
 };
 
@@ -170,8 +170,8 @@ void sim_progress_refused(struct sim *sim, unsigned number)
 {
 	const struct member_progress *progress = &sim->progress->members[number];
 	if (progress->heard_from != 0)
-		sim_fail(sim, "member %u calls impossible what member %" PRIu64 " has said in term %" PRIu64, number + 1,
-			 progress->heard_from, progress->heard_term);
+		sim_fail(sim, "member %u calls impossible what member %" PRIu64 " has said in term %" PRIu64,
+			 number + 1, progress->heard_from, progress->heard_term);
 }
 
 void sim_progress_said(struct sim *sim, unsigned number, const struct wire_message *message)

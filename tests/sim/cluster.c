@@ -40,8 +40,8 @@ static void refuse(struct sim *sim, unsigned member, uint64_t ticket, int result
 {
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[member].replica), &status);
-	answer(sim, member,
-	       &(struct sim_answer){.ticket = ticket, .result = result, .leader = (unsigned)status.leader}, NULL);
+	answer(sim, member, &(struct sim_answer){.ticket = ticket, .result = result, .leader = (unsigned)status.leader},
+	       NULL);
 }
 
 static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uint8_t *data, uint32_t size,
@@ -220,7 +220,8 @@ struct raft_options sim_raft_options(const struct sim *sim, unsigned member)
 	return (struct raft_options){.id = member + 1,
 				     .heartbeat_us = sim->plan.heartbeat_us,
 				     .election_timeout_min_us = sim->plan.election_min_us,
-				     .election_timeout_max_us = sim->plan.election_min_us + sim->plan.election_spread_us,
+				     .election_timeout_max_us =
+					     sim->plan.election_min_us + sim->plan.election_spread_us,
 				     .batch_bytes_max = (uint32_t)sim->plan.batch_bytes,
 				     .window_bytes_max = (uint32_t)sim->plan.window_bytes,
 				     .uncommitted_bytes_max = sim->plan.uncommitted_bytes};
@@ -405,8 +406,9 @@ static void stop(struct sim *sim, unsigned number, int why)
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u stops: %d", number + 1, why);
 	bool excused = why == REPLICATOR_E_DAMAGED ? sim_platter_damaged(member->disk_files)
-		       : why == REPLICATOR_E_LEVEL ? sim_level_refused(sim, number)
-						   : why < 0 && why != -ENOSPC && sim_platter_excused(member->disk_files);
+		       : why == REPLICATOR_E_LEVEL
+			       ? sim_level_refused(sim, number)
+			       : why < 0 && why != -ENOSPC && sim_platter_excused(member->disk_files);
 	if (!excused)
 		sim_fail(sim, "member %u stops with %d, and its disk did nothing wrong", number + 1, why);
 	sim->counts.stops++;
@@ -717,7 +719,8 @@ int sim_member_change(struct sim *sim, unsigned number, const struct replicator_
 
 int sim_member_bootstrap(struct sim *sim, unsigned number)
 {
-	int r = replica_bootstrap(sim->members[number].replica, sim_clock_us(sim, number), sim_clock_wall_ms(sim, number));
+	int r = replica_bootstrap(sim->members[number].replica, sim_clock_us(sim, number),
+				  sim_clock_wall_ms(sim, number));
 	sim_note(sim, "%u is told to found the cluster: %s", number + 1, replicator_result_name(r));
 	go_on(sim, number, r);
 	return r;

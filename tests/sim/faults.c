@@ -222,7 +222,7 @@ int sim_fault_crash_in_recovery(struct sim *sim, const struct sim_fault *fault)
 int sim_fault_long_absence(struct sim *sim, const struct sim_fault *fault)
 {
 	return sim_fault_crash(sim, sim_fault_which(sim, fault), fault->b % 2 == 0 ? SIM_KILL : SIM_POWER_CUT,
-		     sim_fault_span(fault->c, 10 * SECOND, 180 * SECOND));
+			       sim_fault_span(fault->c, 10 * SECOND, 180 * SECOND));
 }
 
 int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t span_us)

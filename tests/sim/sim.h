@@ -110,7 +110,7 @@ struct sim_member {
 	uint64_t id;
 	bool up;
 	bool paused;
-	uint64_t stopped_us;   /* paused in the middle of a turn: what its clock had shown; 0: between two */
+	uint64_t stopped_us; /* paused in the middle of a turn: what its clock had shown; 0: between two */
 	uint64_t held_reads[SIM_HELD_READS]; /* tickets; they came while it was paused, and wait in its socket */
 	unsigned n_held_reads;
 	bool absent; /* a spare that nobody has started yet */
@@ -124,22 +124,24 @@ struct sim_member {
 	struct replica *replica;
 	struct kv_store *store;
 	struct transport *transport;
-	void *machine;	  /* owned; what the state machine's functions get */
+	void *machine;	     /* owned; what the state machine's functions get */
 	struct kv_pins pins; /* states that operators read page by page */
-	uint64_t wake_us; /* of its own clock */
+	uint64_t wake_us;    /* of its own clock */
 	struct sim_clock clock;
-	uint64_t promised_us; /* the longest that its directory may have promised not to vote, and that may last: promises.c */
+	uint64_t
+		promised_us; /* the longest that its directory may have promised not to vote, and that may last: promises.c */
 	uint64_t promised_before_us, started_us; /* by its clock; the same before its last start */
 	uint64_t snapshot_log_bytes; /* a snapshot is due after so much log, as far as it was told in this life */
-	uint64_t promising_us;			 /* the longest that it promises in this life */
-	uint64_t promises_over_us; /* its operator waits until then, for the file about them is damaged; 0: nobody waits */
+	uint64_t promising_us;	     /* the longest that it promises in this life */
+	uint64_t
+		promises_over_us; /* its operator waits until then, for the file about them is damaged; 0: nobody waits */
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
-	bool wrong_state;    /* its memory is damaged: the hash of its state differs from the others', in this life … */
+	bool wrong_state; /* its memory is damaged: the hash of its state differs from the others', in this life … */
 	uint64_t wrong_since; /* … and is looked for from this index on: when the calm began, or of a snapshot */
-	bool dying;	 /* in this turn: what it still does has no effect */
-	bool goes_on;	 /* this turn was a whole one: it has seen to everything */
-	bool expendable; /* something on its platter is or may become damaged, in this incarnation */
+	bool dying;	      /* in this turn: what it still does has no effect */
+	bool goes_on;	      /* this turn was a whole one: it has seen to everything */
+	bool expendable;      /* something on its platter is or may become damaged, in this incarnation */
 	uint64_t slow_until_us, slow_us, busy_until_us;
 	unsigned level;	      /* the newest feature level that its program knows; it only rises */
 	unsigned older_level; /* an older program is tried instead, which its platter must refuse; 0: none is */
@@ -219,9 +221,10 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event); /* SIM_FAU
 void sim_faults_calm(struct sim *sim); /* ends every lasting fault; members that may restart do */
 
 void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* unless it starts before */
-void sim_fault_drop_away(struct sim *sim, unsigned member); /* what was put away never comes back */
+void sim_fault_drop_away(struct sim *sim, unsigned member);		     /* what was put away never comes back */
 
-void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t len); /* by a member with rot_offered */
+void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame,
+		    size_t len); /* by a member with rot_offered */
 
 /* Disk: disk.c, disk_damage.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
@@ -230,19 +233,21 @@ struct disk *sim_platter_open(struct disk *platter);
 void sim_platter_tidy_up(struct disk *platter); /* an operator deletes what the member has set aside */
 void sim_platter_crash(struct disk *platter, enum sim_crash how);
 bool sim_platter_rot(struct disk *platter, struct sim_random *random); /* false: nothing there that may rot */
-bool sim_platter_rot_snapshot(struct disk *platter, uint64_t index); /* what it says of the state; false: it cannot */
+bool sim_platter_rot_snapshot(struct disk *platter, uint64_t index);   /* what it says of the state; false: it cannot */
 /* The newest record of its log, while the member is down; false: the cluster would not bear it. */
 bool sim_platter_rot_newest(struct disk *platter, struct sim_random *random);
 void sim_platter_wipe(struct disk *platter);
 /* The directory and the one that was put away change places, in the files and in what the checks know; either may be none. */
 void sim_platter_exchange(struct disk *platter);
 void sim_platter_drop_away(struct disk *platter);
-bool sim_platter_rot_promise(struct disk *platter, struct sim_random *random); /* its file; false: there is none to hit */
+bool sim_platter_rot_promise(struct disk *platter,
+			     struct sim_random *random); /* its file; false: there is none to hit */
 bool sim_platter_promise_rotten(const struct disk *platter);
 void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
-void sim_platter_calm(struct disk *platter); /* what a stall holds up ends soon */
+void sim_platter_calm(struct disk *platter);	     /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
-bool sim_platter_writes_log(const struct disk *platter); /* it has not told its member of all that was asked for its log */
+bool sim_platter_writes_log(
+	const struct disk *platter); /* it has not told its member of all that was asked for its log */
 bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
 bool sim_platter_failed(const struct disk *platter);	 /* for good, since the opening */
 bool sim_platter_excused(const struct disk *platter);	 /* the member may stop: the disk failed it */
@@ -297,11 +302,11 @@ int sim_member_bootstrap(struct sim *sim, unsigned member);
 void sim_member_snapshot(struct sim *sim, unsigned member);
 void sim_member_pause(struct sim *sim, unsigned member, bool within_turn);
 void sim_member_resume(struct sim *sim, unsigned member);
-unsigned sim_members_wrong(const struct sim *sim); /* one to be found out by now; SIM_MEMBERS_MAX: none */
+unsigned sim_members_wrong(const struct sim *sim);  /* one to be found out by now; SIM_MEMBERS_MAX: none */
 void sim_members_check_calm(const struct sim *sim); /* nobody has a wrong state and goes on */
 bool sim_member_listens(const struct sim *sim, unsigned member);
 bool sim_member_loads(const struct sim *sim, unsigned member); /* a snapshot that others sent, or its own */
-bool sim_member_operation(struct sim *sim, unsigned member); /* false: it is dead before this operation */
+bool sim_member_operation(struct sim *sim, unsigned member);   /* false: it is dead before this operation */
 struct replica_options sim_member_options(const struct sim *sim, unsigned member); /* what it is started with; dear */
 struct raft_options sim_raft_options(const struct sim *sim, unsigned member);
 struct storage_options sim_storage_options(const struct sim *sim, unsigned member);
@@ -314,7 +319,8 @@ unsigned sim_level_of_program(const struct sim *sim, unsigned member);
 void sim_level_version(const struct sim *sim, unsigned member, char ret_version[SIM_VERSION_SIZE]); /* of its program */
 void sim_level_started(struct sim *sim, unsigned member);
 void sim_levels_calm(struct sim *sim);
-bool sim_level_refused(struct sim *sim, unsigned member); /* it stops, or does not start: the right program is installed */
+bool sim_level_refused(struct sim *sim,
+		       unsigned member); /* it stops, or does not start: the right program is installed */
 void sim_level_noted(struct sim *sim, const struct raft_config *before, const struct raft_config *config,
 		     uint64_t index); /* a configuration came into being; before: NULL if it is the first */
 void sim_level_sent(struct sim *sim, unsigned from, unsigned to, uint32_t entry);
@@ -412,7 +418,8 @@ void sim_client_burst(struct sim *sim, unsigned member, unsigned commands, uint3
 void sim_stale_new(struct sim *sim);
 void sim_stale_free(struct sim *sim);
 void sim_stale_sent(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len);
-void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data, size_t len); /* whole frames */
+void sim_stale_said_hello(struct sim *sim, unsigned from, unsigned to, const uint8_t *data,
+			  size_t len); /* whole frames */
 /* A hello from a program that knew less than the level arrives now; false: this directory never sent one. */
 bool sim_stale_hello(struct sim *sim, unsigned from, unsigned to, uint64_t incarnation, unsigned level);
 /* It once said hello from an empty directory; and that hello arrives after the delay. */
@@ -433,11 +440,13 @@ void sim_stale_answer(struct sim *sim, unsigned from, unsigned to, uint64_t dela
 /* Operators: operator.c, operator_watch.c, operator_files.c, operator_change.c. Those that return a number return 1, or 0 when there was nothing to do. */
 void sim_operator_new(struct sim *sim);
 void sim_operator_free(struct sim *sim);
-int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed);	 /* at what it says of itself */
-int sim_operator_begin(struct sim *sim, unsigned member, uint64_t seed); /* a dump or a backup, unless one is under way */
+int sim_operator_look(struct sim *sim, unsigned member, uint64_t seed); /* at what it says of itself */
+int sim_operator_begin(struct sim *sim, unsigned member,
+		       uint64_t seed); /* a dump or a backup, unless one is under way */
 int sim_operator_reload(struct sim *sim, unsigned member, uint64_t seed); /* another limit for its log */
-int sim_operator_check(struct sim *sim, unsigned member);		 /* its directory, between stop and start */
-int sim_operator_copy(struct sim *sim, unsigned member, uint64_t seed);	 /* its directory, and harms the copy: copies.c */
+int sim_operator_check(struct sim *sim, unsigned member);		  /* its directory, between stop and start */
+int sim_operator_copy(struct sim *sim, unsigned member,
+		      uint64_t seed); /* its directory, and harms the copy: copies.c */
 void sim_operator_step(struct sim *sim, uint64_t errand);
 int sim_operator_mistake(struct sim *sim, unsigned member, uint64_t seed); /* asks for a change that makes no sense */
 int sim_operator_bootstrap(struct sim *sim, unsigned member);
@@ -453,18 +462,19 @@ int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed);
 #define SIM_TRIAL_STEPS 4u
 uint64_t sim_trial_begin(struct sim *sim); /* how long each step lasts; 0: there is no trial */
 void sim_trial_step(struct sim *sim, unsigned step);
-void sim_trial_tend(struct sim *sim); /* several times before each step */
+void sim_trial_tend(struct sim *sim);		       /* several times before each step */
 uint64_t sim_trial_patience_us(const struct sim *sim); /* how long to wait for a leader at the end of a step */
-void sim_trial_anew(struct sim *sim); /* what happened until now does not count */
+void sim_trial_anew(struct sim *sim);		       /* what happened until now does not count */
 void sim_trial_end(struct sim *sim);
 
 /* Invariants: check.h says what is where; durable.h has what disk.c and network.c tell. */
 void sim_checks_new(struct sim *sim); /* before the first member starts */
 void sim_checks_free(struct sim *sim);
-void sim_check_started(struct sim *sim, unsigned member); /* it has recovered and done nothing else */
-void sim_check_turn(struct sim *sim, unsigned member);	  /* after every turn of a member */
+void sim_check_started(struct sim *sim, unsigned member);	   /* it has recovered and done nothing else */
+void sim_check_turn(struct sim *sim, unsigned member);		   /* after every turn of a member */
 void sim_check_stopped(struct sim *sim, unsigned member, int why); /* it must stop: check_stopped.c */
-bool sim_check_left_out(const struct sim *sim, unsigned member); /* by a committed configuration, none older than its own */
+bool sim_check_left_out(const struct sim *sim,
+			unsigned member); /* by a committed configuration, none older than its own */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
 void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
@@ -482,7 +492,7 @@ void sim_progress_turn(struct sim *sim, unsigned member, const struct raft_statu
 		       const struct raft_status *after);
 /* forged: nobody sent this. */
 void sim_progress_heard(struct sim *sim, unsigned member, const uint8_t *frame, size_t len, bool forged);
-void sim_progress_refused(struct sim *sim, unsigned member); /* it calls what it has just heard impossible */
+void sim_progress_refused(struct sim *sim, unsigned member);  /* it calls what it has just heard impossible */
 void sim_check_write_taken(struct sim *sim, unsigned member); /* check_bounds.c: the log may still grow */
 void sim_progress_asked(struct sim *sim, unsigned member, uint64_t first_ticket, uint32_t n); /* the member took them */
 void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
@@ -491,7 +501,7 @@ void sim_progress_answered(struct sim *sim, unsigned member, uint64_t ticket);
 void sim_reads_new(struct sim *sim);
 void sim_reads_free(struct sim *sim);
 void sim_reads_started(struct sim *sim, unsigned member);
-void sim_reads_asked(struct sim *sim, unsigned member, uint64_t ticket); /* the member took it */
+void sim_reads_asked(struct sim *sim, unsigned member, uint64_t ticket);		     /* the member took it */
 void sim_reads_followed(struct sim *sim, unsigned follower, unsigned leader, uint64_t term); /* answers an append */
 void sim_reads_turn(struct sim *sim, unsigned member);
 void sim_reads_answered(struct sim *sim, unsigned member, uint64_t ticket);

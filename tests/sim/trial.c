@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define ELECTIONS_MAX 3u    /* of members that nothing disturbs */
+#define ELECTIONS_MAX 3u /* of members that nothing disturbs */
 #define BACKLOG_US 1000000u
 #define BURSTS 4u
 #define BURST_COMMANDS 16u
