@@ -25,6 +25,8 @@
 #define MILLION 1000000u
 #define LEASE_MAX_US 3600000000u /* of an only voter it lasts for ever */
 #define ROUNDS 64u		 /* that are remembered: no leader believes an answer to an older one */
+#define DIRECTORIES                                                                                                    \
+	4u /* of one member, that are remembered: each comes with a start, and a lease lasts for less than four */
 
 /* What one voter has told one leader in its term. */
 struct given {
@@ -47,7 +49,7 @@ struct sim_leases {
 		struct {
 			uint64_t round, sent_us;
 		} rounds[ROUNDS];
-		struct given given[SIM_MEMBERS_MAX], former[SIM_MEMBERS_MAX]; /* … by the directory before */
+		struct given given[SIM_MEMBERS_MAX][DIRECTORIES]; /* the one that answered last is first */
 	} holders[SIM_MEMBERS_MAX];
 };
 
@@ -74,10 +76,10 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static void end_now(const struct sim *sim, struct holder *holder, unsigned number)
 {
-	struct given *given = &holder->given[number];
-	struct given *former = &holder->former[number];
-	given->end_us = least(given->end_us, sim->now_us);
-	former->end_us = least(former->end_us, sim->now_us);
+	for (unsigned k = 0; k < DIRECTORIES; k++) {
+		struct given *given = &holder->given[number][k];
+		given->end_us = least(given->end_us, sim->now_us);
+	}
 }
 
 /* A directory that is gone binds nobody to anything: it cannot vote. Nor does a promise once a program runs that knows none: no leader may have relied on it
@@ -89,9 +91,10 @@ void sim_leases_started(struct sim *sim, unsigned number)
 	struct lender *lender = &sim->leases->lenders[number];
 	bool forgets = sim_level_of_program(sim, number) < RAFT_LEVEL_LEASES;
 	if (forgets || lender->incarnation != sim->members[number].incarnation)
-		*lender = (struct lender){.incarnation = sim->members[number].incarnation,
-					  .campaign_term = lender->campaign_term, /* requests may still be on their way */
-					  .campaign_transfer = lender->campaign_transfer};
+		*lender =
+			(struct lender){.incarnation = sim->members[number].incarnation,
+					.campaign_term = lender->campaign_term, /* requests may still be on their way */
+					.campaign_transfer = lender->campaign_transfer};
 	for (unsigned k = 0; forgets && k < SIM_MEMBERS_MAX; k++)
 		end_now(sim, &sim->leases->holders[k], number);
 }
@@ -137,7 +140,7 @@ static void check_told(const struct sim *sim, unsigned from, uint64_t promise_us
 static void promise(struct sim *sim, unsigned from, struct holder *holder, const struct wire_message *message)
 {
 	struct lender *lender = &sim->leases->lenders[from];
-	struct given *given = &holder->given[from];
+	struct given *given = &holder->given[from][0];
 	uint64_t round = message->append_reply.round;
 	uint64_t end_us = holder->rounds[round % ROUNDS].sent_us + message->append_reply.promise_us;
 	if (holder->rounds[round % ROUNDS].sent_us == 0 || holder->rounds[round % ROUNDS].round != round)
@@ -151,20 +154,26 @@ static void promise(struct sim *sim, unsigned from, struct holder *holder, const
 		given->end_us = end_us;
 }
 
+/* What that directory has promised comes first; one that is there again knows what it has promised. */
+static void put_first(struct given given[DIRECTORIES], uint64_t incarnation)
+{
+	struct given first = {.incarnation = incarnation};
+	unsigned at = 0;
+	while (at < DIRECTORIES - 1 && given[at].incarnation != incarnation)
+		at++;
+	if (given[at].incarnation == incarnation)
+		first = given[at];
+	memmove(given + 1, given, at * sizeof *given);
+	given[0] = first;
+}
+
 static void on_append_reply(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message)
 {
 	struct holder *holder = &sim->leases->holders[to];
-	struct given *given = &holder->given[from];
 	if (holder->term != message->term)
 		return; /* it does not follow */
-	if (given->incarnation != message->from_incarnation) {
-		struct given former = holder->former[from];
-		holder->former[from] = *given;
-		*given = (struct given){.incarnation = message->from_incarnation};
-		if (former.incarnation == message->from_incarnation)
-			*given = former; /* it is there again, and knows what it has promised */
-	}
-	given->answered_us = sim->now_us;
+	put_first(holder->given[from], message->from_incarnation);
+	holder->given[from][0].answered_us = sim->now_us;
 	if (message->append_reply.rejected || message->append_reply.promise_us == 0)
 		return;
 	check_told(sim, from, message->append_reply.promise_us);
@@ -242,10 +251,13 @@ void sim_leases_sent(struct sim *sim, unsigned from, unsigned to, const struct w
 static uint64_t bound_until(const struct holder *holder, uint64_t term, const struct sim_config *config,
 			    unsigned number)
 {
-	const struct given *given = &holder->given[number];
+	const struct given *given = holder->given[number];
 	uint64_t meant = raft_config_find(&config->config, number + 1)->incarnation;
-	if (meant != 0 && meant == holder->former[number].incarnation)
-		given = &holder->former[number]; /* until it is replaced, whoever came instead of it votes for nobody */
+	unsigned at = 0;
+	/* Until it is replaced, whoever came instead of it votes for nobody. */
+	while (meant != 0 && at < DIRECTORIES - 1 && given[at].incarnation != meant)
+		at++;
+	given += at;
 	if (holder->term != term || (meant != 0 && meant != given->incarnation))
 		return 0;
 	return given->end_us > given->answered_us ? given->end_us : given->answered_us;
