@@ -53,6 +53,18 @@ static void begin_phase(struct sim *sim, unsigned number)
 	}
 }
 
+static void change_target(struct sim *sim, struct sim_client *client)
+{
+	if (!client_takes_turns(sim)) {
+		if (below(sim, 2) == 0)
+			client->target = (unsigned)below(sim, sim_members(sim));
+		return;
+	}
+	if (!client->stays)
+		client->target = (client->target + 1) % sim_members(sim);
+	client->stays = false;
+}
+
 /* Whatever waited long enough may go to another member. */
 static void send_again(struct sim *sim, unsigned number)
 {
@@ -67,8 +79,8 @@ static void send_again(struct sim *sim, unsigned number)
 		    sim_random_chance(&sim->random_client, ABANDON_CHANCE))
 			client_abandon(sim, request);
 	}
-	if (late && below(sim, 2) == 0)
-		client->target = (unsigned)below(sim, sim_members(sim));
+	if (late)
+		change_target(sim, client);
 }
 
 static void ask(struct sim *sim, unsigned number)

@@ -47,7 +47,8 @@ struct sim_client {
 	uint64_t session; /* 0: not registered */
 	uint64_t next_sequence;
 	uint64_t next_read, next_write; /* numbers */
-	unsigned target;		/* member it talks to */
+	unsigned target;		/* member it talks to … */
+	bool stays;			/* … and goes on to: it has answered, or was named as the leader */
 	unsigned home;			/* member that it reads from while it is sticky */
 	bool sticky;
 	uint64_t flood_left; /* proposals */
@@ -66,6 +67,13 @@ struct sim_client {
 static inline bool request_reads(const struct request *request)
 {
 	return request->kind == REQUEST_GET;
+}
+
+/* In the end, when nobody asks for anything new, who still waits asks seldom, and most members may be gone for good. To find one that
+ * leads by chance could take any time: it goes through all of them, as the bridge asks all who leads. */
+static inline bool client_takes_turns(const struct sim *sim)
+{
+	return sim->calm && sim->silent;
 }
 
 /* client_request.c */

@@ -246,7 +246,11 @@ static void hurry_earlier_writes(const struct sim *sim, struct sim_client *clien
 static void send_read(struct sim *sim, unsigned number, const struct request *request)
 {
 	const struct sim_client *client = &sim->clients[number];
-	unsigned member = client->sticky ? client->home : below(sim, 4) == 0 ? client->former : client->target;
+	unsigned member = client->target;
+	if (client->sticky)
+		member = client->home;
+	else if (!client_takes_turns(sim) && below(sim, 4) == 0)
+		member = client->former;
 	sim_protocol_get(sim, member, sim_ticket_read(number, request->number, request->key));
 }
 
@@ -447,7 +451,8 @@ static bool refused(struct sim *sim, unsigned number, struct request *request, c
 		client->target = answer->leader - 1;
 	if (answer->leader != 0 && request_reads(request))
 		client->home = answer->leader - 1;
-	else if (answer->result != 0 && answer->result != REPLICATOR_E_BUSY && (answer->leader == 0 || !sim->calm))
+	else if (answer->result != 0 && answer->result != REPLICATOR_E_BUSY && !client_takes_turns(sim) &&
+		 (answer->leader == 0 || !sim->calm))
 		client->target = (unsigned)below(sim, sim_members(sim)); /* in the calm it goes where it is told to */
 	take_failure(sim, number, request, answer->result);
 	uint64_t retry_us = sim->now_us + back_off(sim, request, REFUSED_US) + below(sim, REFUSED_US);
@@ -507,6 +512,7 @@ void sim_client_answer(struct sim *sim, unsigned number, const struct sim_answer
 	struct request *request = find_request(&sim->clients[number], answer->ticket);
 	if (request == NULL)
 		return; /* answered before, or given up */
+	sim->clients[number].stays = answer->result == 0 || answer->leader != 0;
 	if (!refused(sim, number, request, answer))
 		take_answer(sim, number, request, answer);
 	sim_client_replan(sim, number);
