@@ -25,8 +25,7 @@
 #define MILLION 1000000u
 #define LEASE_MAX_US 3600000000u /* of an only voter it lasts for ever */
 #define ROUNDS 64u		 /* that are remembered: no leader believes an answer to an older one */
-#define DIRECTORIES                                                                                                    \
-	4u /* of one member, that are remembered: each comes with a start, and a lease lasts for less than four */
+#define DIRECTORIES 4u		 /* of one member: what four others have followed was promised long ago */
 
 /* What one voter has told one leader in its term. */
 struct given {
