@@ -427,23 +427,41 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 	return 0;
 }
 
-/* Another member's committed configuration does not name this one. If that is newer than the one that names it, it was
- * removed while it was away; one that no configuration names yet may be about to join, and the other behind. It believes
- * only those whom it knows, by the number that only they know. */
+/* The entry of the last configuration in its log that names this directory; 0: none does, or the id stands for another one meanwhile,
+ * which its next hello may put right. */
+static uint64_t last_named(const struct replica *replica, const struct raft_status *status)
+{
+	const struct raft_config_member *self = NULL;
+	uint64_t index = status->last_index + 1;
+	if (status->member)
+		return status->config_index;
+	while (self == NULL && index > status->base_index) {
+		const struct raft_config *config = raft_config_at(replica->core, index - 1, &index);
+		if (config == NULL)
+			return 0;
+		self = raft_config_find(config, replica->options.raft.id);
+	}
+	return self != NULL && self->incarnation == replica->incarnation ? index : 0;
+}
+
+/* Another member's committed configuration does not name this one. If that is newer than the last one that names it, it was removed
+ * while it was away, or before it was started again: then it may hold the entry that removed it, and not know that this is committed.
+ * One that no configuration names yet may be about to join, and the other behind. It believes only those whom it knows, by the number
+ * that only they know. */
 void replica_on_not_a_member(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
-	uint64_t index = 0;
-	const struct raft_config *config = replica_config(replica, &index);
+	const struct raft_config *config = replica_config(replica, NULL);
 	raft_get_own_status(replica->core, &status);
 	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
+	uint64_t named = last_named(replica, &status);
 	if (config == NULL)
 		replica_log_about(replica, (struct replica_about){.peer = wire->from}, 4, "not-a-member",
 				  "member %llu belongs to a cluster that this one is not part of: 'raftctl member add' "
 				  "makes it a member",
 				  (unsigned long long)wire->from);
-	else if (status.member && member != NULL && member->incarnation == wire->from_incarnation &&
-		 member->incarnation != 0 && wire->not_a_member.config_index > index)
+	else if (named > 0 && member != NULL && member->incarnation == wire->from_incarnation &&
+		 member->incarnation != 0 && wire->not_a_member.config_index > named)
 		replica->removed = true;
 }
 

@@ -385,6 +385,52 @@ static void connection_that_failed_is_tried_again(void **state)
 	replace_a_member(2);
 }
 
+/* It holds the entry that removed it, and no longer knows that it is committed. */
+static void removed_member_that_is_started_again_stops_again(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	change(cluster, 1, REPLICATOR_REMOVE, 3);
+	cluster_run_ms(cluster, 2000);
+	assert_int_equal(cluster_node(cluster, 3)->result, REPLICATOR_E_REMOVED);
+	cluster_kill(cluster, 3);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_node(cluster, 3)->result, REPLICATOR_E_REMOVED);
+	cluster_free(cluster);
+}
+
+/* It has got the beginning of the log, which does not name it; that a later configuration does not name it either is no news. */
+static void member_that_is_about_to_join_is_not_removed(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(4);
+	struct raft_config config = {.n_members = 0, .level = RAFT_LEVEL_MIN};
+	struct raft_entry entry = {.term = 1, .type = RAFT_ENTRY_CONFIG};
+	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
+	struct wire_message append = {.type = WIRE_APPEND, .from = 1, .from_incarnation = 77, .to = 4, .term = 1};
+	struct wire_message told = {.type = WIRE_NOT_A_MEMBER, .from = 1, .from_incarnation = 77, .to = 4};
+	const struct raft_config_member member = {
+		.id = 1, .incarnation = 77, .role = RAFT_MEMBER_VOTER, .peer_endpoint = "test:1"};
+	(void)state;
+	assert_int_equal(cluster_start(cluster, 4), 0);
+	assert_true(raft_config_set(&config, &member));
+	entry.data = bytes;
+	entry.size = (uint32_t)raft_config_encode(&config, bytes);
+	append.append.n_entries = 1;
+	append.append.entries = &entry;
+	arrives(cluster, append);
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_status(cluster, 4).last_index, 1);
+	told.not_a_member.config_index = 2;
+	arrives(cluster, told);
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_node(cluster, 4)->result, 0);
+	cluster_free(cluster);
+}
+
 /* Two members of three, the first of which moved to another endpoint while the third was away. */
 static void member_that_was_away_finds_one_that_has_moved(void **state)
 {
@@ -628,6 +674,8 @@ int main(void)
 		cmocka_unit_test(connection_to_a_replaced_member_is_closed),
 		cmocka_unit_test(connection_that_failed_is_tried_again),
 		cmocka_unit_test(connections_follow_another_change_at_the_same_entry),
+		cmocka_unit_test(removed_member_that_is_started_again_stops_again),
+		cmocka_unit_test(member_that_is_about_to_join_is_not_removed),
 		cmocka_unit_test(member_that_was_away_finds_one_that_has_moved),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
