@@ -23,8 +23,9 @@ struct kv_store_loader {
 	struct kv_tree_builder builder;
 	XXH3_state_t *checksum; /* of all before the end */
 	int result;
-	uint64_t offset;      /* of the part that is being collected */
-	uint64_t item_offset; /* of the item that it belongs to */
+	uint64_t applied_min, applied_max; /* that the state may be of */
+	uint64_t offset;		   /* of the part that is being collected */
+	uint64_t item_offset;		   /* of the item that it belongs to */
 	enum kv_snapshot_part part;
 	uint8_t *bytes; /* where its bytes go */
 	size_t have, size;
@@ -55,9 +56,10 @@ const char *kv_load_result_name(int result)
 		[KV_LOAD_CHECKSUM] = "checksum",
 		[KV_LOAD_HASH] = "hash",
 		[KV_LOAD_MEMORY] = "memory",
+		[KV_LOAD_APPLIED] = "applied",
 	};
 
-	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_LOAD_MEMORY + 1, "each has a name");
+	_Static_assert(sizeof(names) / sizeof(names[0]) == KV_LOAD_APPLIED + 1, "each has a name");
 	return result >= 0 && (size_t)result < sizeof(names) / sizeof(names[0]) ? names[result] : NULL;
 }
 
@@ -107,6 +109,8 @@ static int take_header(struct kv_store_loader *loader)
 	/* An entry changes one key or opens one session. */
 	if (applied > KV_REVISION_MAX || sessions > KV_SESSIONS_MAX || sessions > applied || keys > applied - sessions)
 		return KV_LOAD_COUNTS;
+	if (applied < loader->applied_min || applied > loader->applied_max)
+		return KV_LOAD_APPLIED;
 	loader->store->applied = applied;
 	loader->sessions_left = sessions;
 	loader->keys_left = keys;
@@ -269,8 +273,16 @@ struct kv_store_loader *kv_store_load_new(void)
 	if (loader->store == NULL || loader->checksum == NULL)
 		return kv_store_load_free(loader);
 	(void)XXH3_64bits_reset(loader->checksum); /* fails for a null pointer only */
+	loader->applied_max = KV_REVISION_MAX;
 	expect_item(loader, KV_SNAPSHOT_HEADER, KV_SNAPSHOT_HEADER_SIZE);
 	return loader;
+}
+
+void kv_store_load_between(struct kv_store_loader *loader, uint64_t applied_min, uint64_t applied_max)
+{
+	raft_assert(loader->offset == 0 && loader->have == 0);
+	loader->applied_min = applied_min;
+	loader->applied_max = applied_max;
 }
 
 struct kv_store_loader *kv_store_load_free(struct kv_store_loader *loader)

@@ -40,12 +40,16 @@ enum kv_load_result {
 	KV_LOAD_CHECKSUM = 12, /* the bytes were damaged */
 	KV_LOAD_HASH = 13,     /* the bytes are as they were written, but not the state that they say they are */
 	KV_LOAD_MEMORY = 14,
+	KV_LOAD_APPLIED = 15, /* of another entry than kv_store_load_between allows */
 };
 const char *kv_load_result_name(int result); /* "checksum" …, or NULL */
 
 struct kv_store_loader;
 
 struct kv_store_loader *kv_store_load_new(void);			    /* NULL: no memory */
+/* Before the first byte: the state's last applied entry is one of these. What was applied, and what the snapshot is said to be of,
+ * is known to the caller only; a state from before or beyond that would break the order in which entries are applied. */
+void kv_store_load_between(struct kv_store_loader *loader, uint64_t applied_min, uint64_t applied_max);
 struct kv_store_loader *kv_store_load_free(struct kv_store_loader *loader); /* NULL is fine; returns NULL */
 /* Takes the next bytes, any number of them. A result other than KV_LOAD_OK is final: every later call repeats it. The
  * memory that is taken is bounded by the bytes that came, and one item of the largest size. */

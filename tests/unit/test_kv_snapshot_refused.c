@@ -206,6 +206,41 @@ static void what_cannot_be_is_refused_where_it_stands(void **state)
 	}
 }
 
+/* The state is of entry 5. Told before the first byte which entries it may be of, the loader refuses the rest of them at once, before
+ * it takes anything of the state. */
+static void state_of_another_entry_is_refused(void **state)
+{
+	static const struct {
+		uint64_t min, max;
+		int result;
+	} cases[] = {
+		{0, 5, KV_LOAD_OK},
+		{5, 5, KV_LOAD_OK},
+		{5, UINT64_MAX, KV_LOAD_OK},
+		{0, 4, KV_LOAD_APPLIED},
+		{0, 0, KV_LOAD_APPLIED},
+		{6, 6, KV_LOAD_APPLIED},
+		{6, UINT64_MAX, KV_LOAD_APPLIED},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct bytes bytes = known_stream();
+		struct kv_store_loader *loader = kv_store_load_new();
+
+		assert_non_null(loader);
+		assert_int_equal(kv_take_u64(bytes.data + KV_SNAPSHOT_OFFSET_APPLIED), 5);
+		kv_store_load_between(loader, cases[i].min, cases[i].max);
+		assert_int_equal(kv_store_load_feed(loader, bytes.data, KV_SNAPSHOT_HEADER_SIZE), cases[i].result);
+		if (cases[i].result != KV_LOAD_OK) {
+			assert_int_equal(kv_store_load_offset(loader), 0);
+			assert_string_equal(kv_load_result_name(cases[i].result), "applied");
+		}
+		assert_null(kv_store_load_free(loader));
+		free(bytes.data);
+	}
+}
+
 static void window_wider_than_allowed_is_refused(void **state)
 {
 	struct bytes bytes = known_stream();
@@ -310,6 +345,7 @@ int main(void)
 		cmocka_unit_test(cut_streams_are_short_and_longer_ones_long),
 		cmocka_unit_test(no_flipped_bit_is_let_through),
 		cmocka_unit_test(what_cannot_be_is_refused_where_it_stands),
+		cmocka_unit_test(state_of_another_entry_is_refused),
 		cmocka_unit_test(window_wider_than_allowed_is_refused),
 		cmocka_unit_test(damage_in_what_the_hash_does_not_cover_is_found),
 		cmocka_unit_test(a_loader_that_refused_refuses_for_ever),
