@@ -148,7 +148,7 @@ void server_requests_fini(struct server *server);
 void *server_snapshot_take(void *arg);
 size_t server_snapshot_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity);
 void server_snapshot_free(void *arg, void *snapshot);
-int server_restore_begin(void *arg);
+int server_restore_begin(void *arg, uint64_t index);
 int server_restore_feed(void *arg, const uint8_t *buf, size_t len);
 int server_restore_end(void *arg, bool success);
 uint64_t server_state_hash(void *arg);

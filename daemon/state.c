@@ -51,12 +51,18 @@ size_t server_snapshot_read(void *arg, void *opaque, uint8_t *buf, size_t capaci
 
 /* Loading ---------------------------------------------------------------------------------------------- */
 
-int server_restore_begin(void *arg)
+/* What was applied is in it, and nothing from behind its entry. */
+int server_restore_begin(void *arg, uint64_t index)
 {
 	struct server *server = arg;
+	struct kv_stats stats;
 	raft_assert(server->loader == NULL);
 	server->loader = kv_store_load_new();
-	return server->loader != NULL ? 0 : -ENOMEM;
+	if (server->loader == NULL)
+		return -ENOMEM;
+	kv_store_stats(server->store, &stats);
+	kv_store_load_between(server->loader, stats.applied, index);
+	return 0;
 }
 
 /* Says in the journal what the errno cannot: which rule the bytes break, and where. */
@@ -64,7 +70,7 @@ static int refuse(struct server *server, int result)
 {
 	service_log(2, "snapshot-refused", "the snapshot's bytes are refused at %llu: %s",
 		    (unsigned long long)kv_store_load_offset(server->loader), kv_load_result_name(result));
-	return result == KV_LOAD_MEMORY ? -ENOMEM : -EBADMSG;
+	return result == KV_LOAD_MEMORY ? -ENOMEM : result == KV_LOAD_VERSION ? -EPROTONOSUPPORT : -EBADMSG;
 }
 
 int server_restore_feed(void *arg, const uint8_t *buf, size_t len)

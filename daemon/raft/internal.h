@@ -284,7 +284,6 @@ void raft_track_catch_up(struct raft *core, struct raft_peer *peer);
 void raft_promote(struct raft *core);
 
 /* snapshot.c */
-int raft_snapshot_check(const struct raft *core, const struct raft_event *event) __attribute__((warn_unused_result));
 void raft_on_snapshot(struct raft *core, const struct raft_event *event);
 void raft_need_snapshot(struct raft *core, struct raft_peer *peer);
 void raft_list_snapshots(struct raft *core);

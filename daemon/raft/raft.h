@@ -180,8 +180,8 @@ enum raft_event_type {
 	RAFT_EVENT_BOOTSTRAP,	 /* this blank member founds the cluster: entry 1 of term 1, together with its own vote.
 			       * At most one member of a cluster, ever: that is the caller's promise */
 	RAFT_EVENT_SNAPSHOT_INSTALLED, /* a snapshot of somebody else is verified and durable here.  RAFT_OK: it is
-					* committed; if update.write.reset_index is set, the state machine must be
-					* loaded from it, otherwise the log still has all of its entries as well */
+					* committed; if update.write.reset_index is set, the log begins behind it, and the
+					* state machine must have it; otherwise the log still has all of its entries as well */
 };
 
 struct raft_event {
@@ -422,6 +422,10 @@ struct raft_beat {
 };
 /* The oldest beat kept whose number is larger than `after`; NULL: there is none. Valid until the next raft_step. */
 const struct raft_beat *raft_next_beat(const struct raft *core, uint64_t after);
+
+/* What raft_step would say now to that RAFT_EVENT_SNAPSHOT_INSTALLED: whoever has to load it first, which takes time, asks before
+ * and again afterwards. If it would take it and knows the snapshot's entry by its term (raft_term_at), nothing is to be loaded. */
+int raft_snapshot_check(const struct raft *core, const struct raft_event *event) __attribute__((warn_unused_result));
 
 /* The term of an entry the core knows (base_index .. last_index); 0 otherwise. */
 uint64_t raft_term_at(const struct raft *core, uint64_t index);

@@ -67,8 +67,6 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 		 const struct replicator_machine *machine, void *arg, uint64_t now_us, struct replica **ret_replica,
 		 char *message)
 {
-	struct storage_state state;
-	char storage_message[STORAGE_MESSAGE_MAX] = "";
 	struct replica *replica = calloc(1, sizeof *replica);
 
 	message[0] = '\0';
@@ -90,14 +88,8 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 	int r = replica->entries == NULL || replica->sizes == NULL ? -ENOMEM : 0;
 	if (r == 0)
 		r = replica_begin_promises(replica, message);
-	if (r == 0) {
-		r = replica_open_storage(replica, disk, &state, storage_message);
-		if (r != 0)
-			(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "%s", storage_message);
-		r = replica_result_from_storage(r);
-	}
 	if (r == 0)
-		r = replica_start(replica, &state, now_us, message);
+		r = replica_start(replica, now_us, message);
 	if (r != 0) {
 		if (replica->storage == NULL)
 			disk->ops->close(disk);
@@ -106,7 +98,6 @@ int replica_open(const struct replica_options *options, struct disk *disk, struc
 		return r;
 	}
 	replica->transport = transport;
-	replica_log_recovery(replica, &state);
 	replica_membership_start(replica);
 	*ret_replica = replica;
 	return 0;

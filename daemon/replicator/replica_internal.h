@@ -26,6 +26,10 @@
 #define REPLICA_SNAPSHOT_RETRY_US 1000000u /* after a disk without room, or a memory */
 #define REPLICA_HELLO_US 200000u	   /* a member that no configuration names says hello this often */
 
+/* A result besides those of storage and replicator.h: the snapshot is as it was written, and what is in it is refused. */
+#define REPLICA_E_REFUSED 1000
+#define REPLICA_REFUSED_DOUBLINGS 6u /* of the time until the same one is taken from the same member again */
+
 /* The hash of the state as of an entry. */
 struct replica_checkpoint {
 	uint64_t index; /* 0: none */
@@ -85,6 +89,18 @@ struct replica_receiving {
 struct replica_restoring {
 	struct snapshot_reader *reader; /* NULL: none */
 	uint64_t index;
+	uint64_t term;
+	uint64_t config_index;
+	uint64_t time_ms; /* the newest in any of its entries */
+	struct raft_config config;
+	struct replica_receiving received; /* whom it came from; index 0: it is the disk's, at the start */
+};
+
+/* The last received snapshot that this member could not load. */
+struct replica_refused {
+	uint64_t index, from;
+	unsigned times;	   /* it was taken, one after the other */
+	uint64_t after_us; /* that member's offers of it are passed over before */
 };
 
 /* A disk without room, or one that does not get on. */
@@ -184,8 +200,9 @@ struct replica {
 
 	struct replica_taking taking;
 	struct replica_receiving receiving;
-	uint64_t receive_after_us; /* offers are passed over before: there was no room */
+	uint64_t receive_after_us; /* no other one is received before: there was no room, or the last one was refused */
 	struct replica_restoring restoring;
+	struct replica_refused refused;
 	struct replica_sending sending;
 	struct replica_room room;
 	struct replica_divergence divergence;
@@ -213,13 +230,9 @@ void replica_note_time(struct replica *replica, uint64_t time_ms);
 /* start.c */
 /* Before anything is promised, and before anything else happens to the directory. Results and message as replicator_new. */
 int replica_begin_promises(struct replica *replica, char *message) __attribute__((warn_unused_result));
-/* storage_open, with what heals a damaged directory. Results and message as storage_open. */
-int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
-	__attribute__((warn_unused_result));
-/* Loads the snapshot, makes the core and tells it the log. Results as replicator_new; message as there. */
-int replica_start(struct replica *replica, struct storage_state *state, uint64_t now_us, char *message)
-	__attribute__((warn_unused_result));
-void replica_log_recovery(const struct replica *replica, const struct storage_state *state);
+/* Opens the storage, with what heals a damaged directory, and loads the snapshot, or an older one where the state machine refuses
+ * that; then makes the core and tells it the log. Results and message as replicator_new. */
+int replica_start(struct replica *replica, uint64_t now_us, char *message) __attribute__((warn_unused_result));
 int replica_result_from_storage(int r);
 
 /* room.c */
@@ -300,7 +313,7 @@ int replica_on_snapshot_offer(struct replica *replica, const struct wire_message
 	__attribute__((warn_unused_result));
 int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message *wire)
 	__attribute__((warn_unused_result));
-/* Loads the newest snapshot of the disk whole, before anything else happens. */
+/* Loads that snapshot of the disk whole, before anything else happens. Results and message as replicator_new, or REPLICA_E_REFUSED. */
 int replica_load_snapshot(struct replica *replica, uint64_t index, struct raft_config *ret_config,
 			  uint64_t *ret_config_index, char *message) __attribute__((warn_unused_result));
 int replica_tend_installing(struct replica *replica) __attribute__((warn_unused_result));

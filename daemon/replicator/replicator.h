@@ -95,10 +95,14 @@ struct replicator_machine {
 	/* The next bytes of the snapshot into buf, up to capacity (at least 64 KiB). Returns the count, 0 at the end. */
 	size_t (*snapshot_read)(void *arg, void *snapshot, uint8_t *buf, size_t capacity);
 	void (*snapshot_free)(void *arg, void *snapshot);
-	/* Loading: restore_begin, then restore_feed with the bytes in any pieces, then restore_end with success = true, upon
-	 * which the machine's state is the snapshot's; false: forget it, the state is as before. Between begin and end nothing
-	 * is applied, but stale reads may be asked. 0, or a negative errno: these bytes are no snapshot, or no memory. */
-	int (*restore_begin)(void *arg);
+	/* Loading: restore_begin with the entry that the snapshot is said to be of, then restore_feed with the bytes in any
+	 * pieces, then restore_end with success = true, upon which the machine's state is the snapshot's; false: forget it,
+	 * the state is as before. Between begin and end nothing is applied, but stale reads may be asked. 0, or a negative
+	 * errno, with which the state is as before, too. -ENOMEM: there is no memory now. -EPROTONOSUPPORT: a newer program
+	 * wrote this, and the member stops. Any other: these bytes are no state as of that entry. Then the snapshot counts no
+	 * more, nothing rests on it, and the member goes on, or starts, with what else it has. So refuse whatever apply would
+	 * not bear: the bytes may be another member's, and nothing in them is to be trusted. */
+	int (*restore_begin)(void *arg, uint64_t index);
 	int (*restore_feed)(void *arg, const uint8_t *buf, size_t len);
 	int (*restore_end)(void *arg, bool success);
 	/* A hash of the whole state, equal on members that applied the same entries; NULL: divergence is not detected. */

@@ -21,7 +21,8 @@ int replica_begin_promises(struct replica *replica, char *message)
 	int r = promise_begin(replica->disk, options->promise_us, &options->promised_us);
 	if (r == -EBADMSG)
 		(void)snprintf(message, REPLICATOR_MESSAGE_MAX,
-			       "the data directory's file " PROMISE_FILE " is damaged; it says how long after its start this "
+			       "the data directory's file " PROMISE_FILE
+			       " is damaged; it says how long after its start this "
 			       "member must not vote. When the member has been stopped for longer than any "
 			       "election_timeout_min_ms that it ever had, remove the file");
 	else if (r < 0)
@@ -35,7 +36,8 @@ int replica_begin_promises(struct replica *replica, char *message)
 void replica_end_promises(struct replica *replica, uint64_t now_us)
 {
 	if (replica->promises_end_us != 0 && now_us >= replica->promises_end_us)
-		(void)promise_end(replica->disk, replica->options.raft.promise_us); /* else the next start waits longer */
+		(void)promise_end(replica->disk,
+				  replica->options.raft.promise_us); /* else the next start waits longer */
 }
 
 /* A damaged directory may be given up if the cluster has, or is about to have, other voters to learn from. Without any, all
@@ -56,13 +58,20 @@ static bool may_give_up(void *arg, const uint8_t *bytes, uint32_t size, bool in_
 	return false;
 }
 
-int replica_open_storage(struct replica *replica, struct disk *disk, struct storage_state *ret_state, char *ret_message)
+/* Snapshots from unusable_from on, if that is not 0, count as damaged. */
+static int open_storage(struct replica *replica, uint64_t unusable_from, struct storage_state *ret_state, char *message)
 {
 	struct storage_options options = replica->options.storage;
 	const struct storage_heal heal = {.may_give_up = may_give_up, .arg = replica};
+	char storage_message[STORAGE_MESSAGE_MAX] = "";
 	options.level_max = replica->options.level_max;
 	options.heal = replica->options.heal ? &heal : NULL;
-	return storage_open(disk, &options, &replica->storage, ret_state, ret_message);
+	options.unusable_from = unusable_from;
+	options.on_trial = true;
+	int r = storage_open(replica->disk, &options, &replica->storage, ret_state, storage_message);
+	if (r != 0)
+		(void)snprintf(message, REPLICATOR_MESSAGE_MAX, "%s", storage_message);
+	return replica_result_from_storage(r);
 }
 
 /* The configuration in the entry at index. 0, -ENOMEM, or a positive result: the log is damaged. */
@@ -135,7 +144,8 @@ int replica_result_from_storage(int r)
 	}
 }
 
-void replica_log_recovery(const struct replica *replica, const struct storage_state *state)
+/* What opening has mended, and is not found again. */
+static void log_repairs(const struct replica *replica, const struct storage_state *state)
 {
 	if (state->torn_bytes > 0)
 		replica_log(replica, 4, "torn-tail", "cut %llu bytes of a write that never completed: %s",
@@ -145,6 +155,11 @@ void replica_log_recovery(const struct replica *replica, const struct storage_st
 			    state->gave_up ? ". This member rejoins as a new one; delete what was set aside when it is "
 					     "no longer wanted"
 					   : "");
+}
+
+static void log_recovery(const struct replica *replica, const struct storage_state *state)
+{
+	log_repairs(replica, state);
 	if (state->snapshot_damage[0] != '\0')
 		replica_log(replica, 2, "damaged", "passed over a snapshot: %s", state->snapshot_damage);
 	if (state->blank)
@@ -190,24 +205,42 @@ static int replica_recover_snapshot(struct replica *replica, struct storage_stat
 	return r;
 }
 
-int replica_start(struct replica *replica, struct storage_state *state, uint64_t now_us, char *message)
+/* A snapshot that the state machine refuses is none: the directory is opened once more without it, and begins with the one before
+ * and the log, or is damaged. Each time round there is one less. */
+static int recover_state(struct replica *replica, struct storage_state *ret_state, struct raft_recovered *ret_recovered,
+			 char *message)
+{
+	uint64_t unusable_from = 0;
+	for (;;) {
+		*ret_recovered = (struct raft_recovered){0};
+		int r = open_storage(replica, unusable_from, ret_state, message);
+		if (r == 0)
+			r = replica_recover_snapshot(replica, ret_state, ret_recovered, message);
+		if (r != REPLICA_E_REFUSED)
+			return r;
+		raft_assert(unusable_from == 0 || ret_state->snapshot_index < unusable_from);
+		unusable_from = ret_state->snapshot_index;
+		log_repairs(replica, ret_state);
+		struct disk *disk = storage_give_back(replica->storage);
+		raft_assert(disk == replica->disk);
+		replica->storage = NULL;
+	}
+}
+
+static int start_core(struct replica *replica, struct storage_state *state, struct raft_recovered *recovered,
+		      uint64_t now_us, char *message)
 {
 	struct raft_options raft_options = replica->options.raft;
-	struct raft_recovered recovered = {0};
-
-	int r = replica_recover_snapshot(replica, state, &recovered, message);
-	if (r != 0)
-		return r;
-	recovered.hard_state = (struct raft_hard_state){.term = state->term, .vote = state->vote};
-	recovered.base_index = state->base_index;
-	recovered.base_term = state->base_term;
-	recovered.commit = state->commit;
+	recovered->hard_state = (struct raft_hard_state){.term = state->term, .vote = state->vote};
+	recovered->base_index = state->base_index;
+	recovered->base_term = state->base_term;
+	recovered->commit = state->commit;
 	raft_options.seed = replica->options.seed;
 	raft_options.incarnation = state->incarnation;
-	replica->core = raft_new(&raft_options, &recovered, now_us);
+	replica->core = raft_new(&raft_options, recovered, now_us);
 	if (replica->core == NULL)
 		return -ENOMEM;
-	r = replica_recover_entries(replica, state, message);
+	int r = replica_recover_entries(replica, state, message);
 	if (r != 0)
 		return r;
 	raft_start(replica->core, now_us);
@@ -220,4 +253,16 @@ int replica_start(struct replica *replica, struct storage_state *state, uint64_t
 	replica->applied = state->base_index;
 	replica->core_deadline_us = now_us; /* the first tick tells the real one */
 	return 0;
+}
+
+int replica_start(struct replica *replica, uint64_t now_us, char *message)
+{
+	struct storage_state state;
+	struct raft_recovered recovered;
+	int r = recover_state(replica, &state, &recovered, message);
+	if (r == 0)
+		r = start_core(replica, &state, &recovered, now_us, message);
+	if (r == 0)
+		log_recovery(replica, &state);
+	return r;
 }

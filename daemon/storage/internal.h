@@ -91,6 +91,7 @@ struct storage_snapshot {
 	struct storage_snapshot_info info;
 	unsigned readers; /* the file stays while there are any */
 	bool damaged;
+	bool distrusted; /* … as the owner says: the file may be as it was written */
 };
 
 enum snapshot_step {

@@ -47,6 +47,7 @@ struct recovery {
 	uint64_t snapshot_index; /* of the newest good one */
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;
+	bool damage_is_state; /* … whose bytes are good: the owner refuses what they say */
 	struct snapshot_verdict
 		unread_verdict; /* of the newest one that the disk did not let us read, newer than all good ones */
 	const struct file *unread;

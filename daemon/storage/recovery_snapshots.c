@@ -4,7 +4,8 @@
  * All of the newest one is read and verified: what the member starts from must be good, and if it is not, the one before
  * may be, as long as the log still reaches back to it.  That holds for one that the disk does not let us read, too: disks and
  * file systems with checksums report their own damage that way, and a member that starts from the one before, or from the log,
- * has all that it ever promised: nobody counts a snapshot before the log begins behind it.  Of those behind a good one only the headers are read: they are
+ * has all that it ever promised: nobody counts a snapshot before the log begins behind it.  And for one that is whole, but that
+ * the owner refuses, who has looked at the state in it and opened the directory once more.  Of those behind a good one only the headers are read: they are
  * verified when they are needed.
  */
 #include "daemon/storage/recovery.h"
@@ -41,7 +42,15 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 		verdict.what = "holds another snapshot";
 		verdict.parser.chain.offset = 0;
 	}
+	bool is_refused = verdict.result == 0 && storage->options.unusable_from > 0 &&
+			  file->number >= storage->options.unusable_from;
+	if (is_refused) {
+		verdict.result = STORAGE_E_CORRUPT;
+		verdict.what = "the file is as it was written, but the state machine refuses the state in it";
+		verdict.parser.chain.offset = 0;
+	}
 	struct storage_snapshot snapshot = {.damaged = verdict.result != 0,
+					    .distrusted = is_refused,
 					    .info = {.index = file->number,
 						     .term = header->term,
 						     .config_index = header->config_index,
@@ -52,9 +61,11 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 	if (snapshots_reserve(storage) < 0)
 		return recovery_refuse_error(recovery, file->name, 0, -ENOMEM);
 	snapshots_add(storage, &snapshot);
-	if (snapshot.damaged && !recovery->damaged) {
+	/* Of damage to the bytes, which may mean that something is lost, rather than that the owner refuses what they say. */
+	if (snapshot.damaged && (!recovery->damaged || (recovery->damage_is_state && !is_refused && !is_spare))) {
 		recovery->damaged = file;
 		recovery->damage = verdict;
+		recovery->damage_is_state = is_refused;
 	}
 	if (verdict.result < 0 && !is_spare && !recovery->unread) {
 		recovery->unread = file;
@@ -110,8 +121,10 @@ int recovery_judge_snapshots(struct recovery *recovery)
 	bool is_needed = storage->base_index > newest.index;
 	/* The log ends before it: either it was never told to begin anew behind that snapshot, or what told it so was its last record
 	 * and was cut like a torn one. Then the member would forget what it acknowledged, and what it writes from now on would be
-	 * replaced by that snapshot if it is ever read again. */
-	bool is_beyond = passed_over && recovery->damaged->number > storage_last_index(storage);
+	 * replaced by that snapshot if it is ever read again. Not so if it is whole and the owner refuses it: the log begins anew only
+	 * behind one that the owner has taken, so it never did behind this one. */
+	bool is_beyond =
+		passed_over && !recovery->damage_is_state && recovery->damaged->number > storage_last_index(storage);
 	/* That it cannot be read now does not mean that it is damaged. */
 	if ((is_needed || is_beyond) && recovery->unread)
 		return recovery_refuse_unread(recovery);

@@ -215,7 +215,7 @@ static bool tend_retired(struct storage *storage)
 
 void segments_tend(struct storage *storage)
 {
-	if (storage->options.read_only)
+	if (storage->options.read_only || storage->options.on_trial)
 		return;
 	while (storage->error == 0 && storage->n_segment_jobs < SEGMENT_JOBS_MAX && storage->n_retired > 0)
 		if (!tend_retired(storage))

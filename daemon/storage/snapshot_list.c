@@ -2,7 +2,7 @@
  * The snapshots that the directory holds: their names, which are kept, which go.
  *
  * The newest two good ones are kept; older ones go when nobody reads them.  A damaged one stays for inspection until a newer
- * good one exists.
+ * good one exists; of those that the owner distrusts the newest.
  */
 #include "daemon/storage/internal.h"
 
@@ -95,7 +95,8 @@ bool storage_snapshot_distrust(struct storage *storage, uint64_t index)
 	struct storage_snapshot *snapshot = snapshots_find(storage, index);
 	if (!snapshot || snapshot->readers > 0)
 		return false;
-	snapshot->damaged = true;
+	snapshot->damaged = snapshot->distrusted = true;
+	snapshots_tend(storage);
 	return true;
 }
 
@@ -115,15 +116,18 @@ bool storage_snapshot_keeps(const struct storage *storage, uint64_t *ret_index, 
 static size_t find_superfluous(const struct storage *storage)
 {
 	size_t found = storage->n_snapshots;
-	unsigned newer = 0; /* good ones */
+	unsigned newer = 0;	       /* good ones */
+	bool newer_distrusted = false; /* one of these is enough: a peer may send any number of them */
 	for (size_t i = 0; i < storage->n_snapshots; i++) {
 		const struct storage_snapshot *snapshot = &storage->snapshots[i];
 		/* The log does not reach back to it: nobody can start from it, once the base is durable. */
 		bool useless = snapshot->damaged || (snapshot->info.index < storage->base_index &&
 						     storage->durable_seq >= storage->reset_seq);
-		if (snapshot->readers == 0 && newer >= (useless ? 1 : SNAPSHOTS_KEPT))
+		bool is_repeated = snapshot->distrusted && newer_distrusted;
+		if (snapshot->readers == 0 && (is_repeated || newer >= (useless ? 1 : SNAPSHOTS_KEPT)))
 			found = i;
 		newer += !snapshot->damaged;
+		newer_distrusted |= snapshot->distrusted;
 	}
 	return found;
 }
@@ -131,8 +135,8 @@ static size_t find_superfluous(const struct storage *storage)
 void snapshots_tend(struct storage *storage)
 {
 	size_t at = find_superfluous(storage);
-	if (storage->options.read_only || storage->error < 0 || storage->removing_snapshot ||
-	    at == storage->n_snapshots)
+	if (storage->options.read_only || storage->options.on_trial || storage->error < 0 ||
+	    storage->removing_snapshot || at == storage->n_snapshots)
 		return;
 	struct storage_background background = {.kind = BACKGROUND_REMOVE_SNAPSHOT};
 	struct disk_job job = {.type = DISK_JOB_REMOVE};

@@ -111,6 +111,14 @@ int storage_open(struct disk *disk, const struct storage_options *options, struc
 	return r;
 }
 
+struct disk *storage_give_back(struct storage *storage)
+{
+	struct disk *disk = storage->disk;
+	raft_assert(storage->options.on_trial);
+	release(storage);
+	return disk;
+}
+
 struct storage *storage_free(struct storage *storage)
 {
 	if (!storage)
@@ -398,6 +406,7 @@ int storage_process(struct storage *storage, uint64_t now_us)
 	if (storage->options.read_only)
 		return 0;
 	storage->now_us = now_us;
+	storage->options.on_trial = false;
 	take_completions(storage);
 	if (storage->error < 0)
 		return storage->error;

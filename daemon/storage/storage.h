@@ -44,6 +44,9 @@ struct storage_options {
 	uint32_t segment_size;		 /* bytes; multiple of 4096; only for segments made from now on */
 	uint64_t cache_bytes_max;	 /* data of entries kept in memory although they are durable */
 	uint32_t level_max;		 /* newest feature level that the owner knows; 0: RAFT_LEVEL_MAX */
+	uint64_t unusable_from; /* snapshots of this entry and later ones do not serve the owner, who has seen what is in them: they
+				 * count as little as damaged ones; 0: all serve */
+	bool on_trial; /* nothing is begun on the disk before the first storage_process: until then storage_give_back is possible */
 	bool read_only;			 /* inspect a stopped member: repairs nothing, prepares nothing */
 	const struct storage_heal *heal; /* NULL: damage is refused, and nothing is changed */
 };
@@ -99,6 +102,10 @@ struct storage *storage_free(struct storage *storage);
 /* What is queued from now on, and what waits, asks for a program that knows this feature level; an older one that finds it
  * says so and changes nothing. Never goes back. */
 void storage_raise_level(struct storage *storage, uint32_t level);
+
+/* The owner cannot use what was found, opened on trial: it has the disk back, as before storage_open, and may open it anew with
+ * other options. No storage_process came before, and no reader is left. */
+struct disk *storage_give_back(struct storage *storage) __attribute__((warn_unused_result));
 
 /* Queues one write: hard state, commit hint and, if n_entries > 0, the entries first_index … (replacing any
  * suffix from first_index on). With n_entries == 0 and truncate_from > 0 the suffix from there on is removed.

@@ -67,8 +67,7 @@ static void cut_log(struct sim *sim, unsigned number, uint64_t keep, uint64_t te
 			 keep + 1);
 	if (keep < watch->before.commit)
 		sim_fail(sim, "member %u removes committed entry %" PRIu64, number + 1, keep + 1);
-	if (removed != 0 && watch->before.hard_state.term == term &&
-	    !sim_leader_lacks(sim, term, keep + 1, removed))
+	if (removed != 0 && watch->before.hard_state.term == term && !sim_leader_lacks(sim, term, keep + 1, removed))
 		sim_fail(sim, "member %u removes entry %" PRIu64 ", which the leader of term %" PRIu64 " has, too",
 			 number + 1, keep + 1, term);
 	sim_log_cut(&watch->log, keep);
@@ -80,15 +79,18 @@ static void follow_reset(struct sim *sim, unsigned number, uint64_t base, uint64
 	struct sim_checks *checks = sim->checks;
 	struct sim_watch *watch = &checks->members[number];
 	const struct sim_snapshot *snapshot = sim_snapshot_find(&watch->shadow, base);
-	if (snapshot == NULL || snapshot->term != term)
+	if (snapshot == NULL || snapshot->refused || snapshot->term != term)
 		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 " without a snapshot of it", number + 1,
 			 base);
 	if (watch->before.commit > base)
 		sim_fail(sim, "member %u begins its log behind entry %" PRIu64 " and removes committed ones",
 			 number + 1, base);
 	sim_log_begin(&watch->log, base);
-	if (watch->applied < base)
-		watch->installing = base; /* else it was loaded in this very turn */
+	if (watch->restored != base)
+		sim_fail(sim,
+			 "member %u begins its log behind entry %" PRIu64 ", and its store has not loaded the snapshot",
+			 number + 1, base);
+	watch->restored = 0;
 }
 
 /* What the core forgot in front is committed and in a snapshot. */
@@ -215,6 +217,10 @@ void sim_check_turn(struct sim *sim, unsigned number)
 	watch->cut_short = !follow_log(sim, number, &status);
 	if (watch->cut_short)
 		return;
+	if (watch->restored != 0)
+		sim_fail(sim,
+			 "member %u has loaded the snapshot of entry %" PRIu64 ", and its log begins behind %" PRIu64,
+			 number + 1, watch->restored, status.base_index);
 	if (status.role == RAFT_LEADER)
 		check_leader(sim, number, &status);
 	sim_check_commit(sim, number, &watch->before, &status);
@@ -259,7 +265,7 @@ static void check_recovered(struct sim *sim, unsigned number, const struct raft_
 	uint64_t base_term = raft_term_at(core, status->base_index);
 	if (shadow->shrunk)
 		sim_fail(sim, "member %u starts although synced records of its log are gone", number + 1);
-	sim_durable_rest(checks, shadow, sim_snapshot_newest(shadow));
+	sim_durable_rest(checks, shadow, sim_snapshot_newest_good(shadow));
 	if (shadow->rests_on_snapshot && status->base_index != shadow->log.last &&
 	    sim_platter_excused(sim->members[number].disk_files))
 		sim_durable_pass_over(checks, shadow, status->base_index);

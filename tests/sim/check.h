@@ -70,6 +70,7 @@ struct sim_config {
 
 struct sim_snapshot {
 	uint64_t index, term, size;
+	bool refused; /* its file is as it was written, and no member can load what is in it */
 };
 
 struct sim_segment {
@@ -122,7 +123,7 @@ struct sim_watch {
 	uint64_t turns;		   /* of all lives */
 	uint64_t applied;	   /* by its store */
 	uint64_t applied_commands; /* … that many, those in the snapshot that it began with included */
-	uint64_t installing;	   /* the snapshot that its log begins behind and its store has not loaded; 0: none */
+	uint64_t restored;	   /* the snapshot that its store became in this turn; 0: none */
 	uint32_t config;	   /* in force in its log, by number */
 	unsigned forgotten;	   /* newest records that rotted and looked like torn ones, of this directory */
 	uint64_t log_found; /* bytes of log since the newest snapshot when this life began, or when that became another one; 0: there are
@@ -277,6 +278,7 @@ uint32_t sim_check_committed_at(const struct sim_checks *checks, uint64_t index)
 bool sim_snapshot_parse_name(const char *name, uint64_t *ret_index);
 const struct sim_snapshot *sim_snapshot_find(const struct sim_shadow *shadow, uint64_t index); /* NULL: none */
 uint64_t sim_snapshot_newest(const struct sim_shadow *shadow);				       /* 0: none */
+uint64_t sim_snapshot_newest_good(const struct sim_shadow *shadow); /* that can be loaded; 0: none */
 void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index, const uint8_t *bytes,
 		      uint64_t size);
 /* Bytes of the file leave for another member: in the beginning those that were written, or none. */

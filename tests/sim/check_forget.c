@@ -32,7 +32,7 @@ static uint64_t needed_by(const struct sim *sim, unsigned number)
 	uint64_t index = needed_on(checks, &watch->shadow);
 	if (sim->members[number].up && watch->log.last > 0)
 		index = least(index, watch->before.base_index);
-	if (sim->members[number].up && watch->installing == 0 && watch->applied > 0)
+	if (sim->members[number].up && watch->applied > 0)
 		index = least(index, watch->applied);
 	return index;
 }

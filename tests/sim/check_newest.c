@@ -89,7 +89,7 @@ bool sim_durable_forget(struct sim *sim, unsigned member)
 	/* Something behind it proves that it was durable, or nothing was lost. Or what is left makes no log: of one that had begun anew
 	 * with this record the segments in front are gone. That is damage, and every start says so. */
 	if (!sim_durable_build(sim, member, &built) || built.sequence != shadow->sequence ||
-	    built.flush + 1 != shadow->flush || sim_segments_begin(&built) > sim_snapshot_newest(&built)) {
+	    built.flush + 1 != shadow->flush || sim_segments_begin(&built) > sim_snapshot_newest_good(&built)) {
 		sim_durable_free(&built);
 		return false;
 	}

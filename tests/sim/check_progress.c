@@ -180,7 +180,7 @@ void sim_progress_said(struct sim *sim, unsigned number, const struct wire_messa
 	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
 	uint64_t match = message->append_reply.match;
 	if (message->type != WIRE_APPEND_REPLY || message->append_reply.rejected ||
-	    match <= sim_snapshot_newest(shadow))
+	    match <= sim_snapshot_newest_good(shadow))
 		return;
 	uint64_t term = progress->named[message->term % TERMS_KEPT].term;
 	if (term < message->term ||

@@ -1,8 +1,8 @@
 /*
  * Members of the simulated cluster: start, crash, turns, death in the middle of a turn; and a member's side of the clients'
- * requests.
+ * requests. Its snapshots: machine_snapshots.c.
  */
-#include "sim.h"
+#include "machine.h"
 
 #include "daemon/assert.h"
 #include "kv/snapshot_stream.h"
@@ -13,12 +13,6 @@
 #include <string.h>
 
 #define APPLY_PAUSE_US 3000u
-
-struct machine {
-	struct sim *sim;
-	unsigned member;
-	struct kv_store_loader *loader; /* while a snapshot is being loaded */
-};
 
 static struct machine *machine_new(struct sim *sim, unsigned member)
 {
@@ -104,82 +98,6 @@ static void machine_log(void *arg, const struct replicator_event *event)
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event->name, event->text);
 }
 
-/* Snapshots, as raftd makes and loads them. */
-struct taken {
-	struct kv_snapshot *snapshot;
-	struct kv_snapshot_stream *stream;
-};
-
-static void *machine_snapshot_take(void *arg)
-{
-	struct machine *machine = arg;
-	struct taken *taken = calloc(1, sizeof *taken);
-	raft_assert(taken != NULL);
-	taken->snapshot = kv_store_snapshot(machine->sim->members[machine->member].store);
-	raft_assert(taken->snapshot != NULL);
-	taken->stream = kv_snapshot_stream_new(taken->snapshot);
-	raft_assert(taken->stream != NULL);
-	return taken;
-}
-
-static size_t machine_snapshot_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity)
-{
-	struct taken *taken = snapshot;
-	(void)arg;
-	return kv_snapshot_stream_read(taken->stream, buf, capacity);
-}
-
-static void machine_snapshot_free(void *arg, void *snapshot)
-{
-	struct taken *taken = snapshot;
-	(void)arg;
-	kv_snapshot_stream_free(taken->stream);
-	kv_snapshot_free(taken->snapshot);
-	free(taken);
-}
-
-static int machine_restore_begin(void *arg)
-{
-	struct machine *machine = arg;
-	raft_assert(machine->loader == NULL);
-	machine->loader = kv_store_load_new();
-	raft_assert(machine->loader != NULL);
-	return 0;
-}
-
-static int machine_restore_feed(void *arg, const uint8_t *buf, size_t len)
-{
-	struct machine *machine = arg;
-	return kv_store_load_feed(machine->loader, buf, len) == KV_LOAD_OK ? 0 : -EBADMSG;
-}
-
-static int machine_restore_end(void *arg, bool success)
-{
-	struct machine *machine = arg;
-	struct sim_member *member = &machine->sim->members[machine->member];
-	struct kv_store *store = NULL;
-	int r = 0;
-	if (success && kv_store_load_finish(machine->loader, &store) != KV_LOAD_OK)
-		r = -EBADMSG;
-	machine->loader = kv_store_load_free(machine->loader);
-	if (store != NULL) {
-		struct kv_stats stats;
-		kv_store_stats(store, &stats);
-		if (member->wrong_since < stats.applied)
-			member->wrong_since = stats.applied; /* it never had the hashes of what it skips */
-		kv_store_free(member->store);
-		member->store = store;
-		sim_check_restored(machine->sim, machine->member);
-	}
-	return r;
-}
-
-bool sim_member_loads(const struct sim *sim, unsigned number)
-{
-	const struct machine *machine = sim->members[number].machine;
-	return machine->loader != NULL;
-}
-
 static uint64_t machine_state_hash(void *arg)
 {
 	struct machine *machine = arg;
@@ -188,12 +106,12 @@ static uint64_t machine_state_hash(void *arg)
 }
 
 static const struct replicator_machine machine_table = {
-	.snapshot_take = machine_snapshot_take,
-	.snapshot_read = machine_snapshot_read,
-	.snapshot_free = machine_snapshot_free,
-	.restore_begin = machine_restore_begin,
-	.restore_feed = machine_restore_feed,
-	.restore_end = machine_restore_end,
+	.snapshot_take = sim_machine_snapshot_take,
+	.snapshot_read = sim_machine_snapshot_read,
+	.snapshot_free = sim_machine_snapshot_free,
+	.restore_begin = sim_machine_restore_begin,
+	.restore_feed = sim_machine_restore_feed,
+	.restore_end = sim_machine_restore_end,
 	.state_hash = machine_state_hash,
 	.apply = machine_apply,
 	.dropped = machine_dropped,
@@ -547,6 +465,7 @@ static void release(struct sim_member *member)
 	member->n_held_reads = 0;
 	member->dying = false;
 	member->wrong_state = false;
+	member->spoilt = false;
 	member->doom.armed = false;
 }
 

@@ -336,6 +336,11 @@ struct disk *sim_platter_open(struct disk *base)
 	return base;
 }
 
+void sim_platter_spoil(struct disk *base)
+{
+	((struct sim_disk *)base)->damaged = true;
+}
+
 bool sim_platter_damaged(const struct disk *base)
 {
 	return ((const struct sim_disk *)base)->damaged;

@@ -29,7 +29,7 @@ static bool has_snapshot(const struct platter *platter)
 /* It was drawn for the directory that is there no more, and hits the next one. */
 static bool damage_is_to_come(const struct sim_disk_faults *faults)
 {
-	return faults->misdirect || faults->lose_segment_end || faults->rot_offered;
+	return faults->misdirect || faults->lose_segment_end || faults->rot_offered || faults->spoil_state != 0;
 }
 
 /* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. Snapshots without a

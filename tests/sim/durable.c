@@ -252,7 +252,8 @@ void sim_durable_rest(const struct sim_checks *checks, struct sim_shadow *shadow
 void sim_durable_pass_over(const struct sim_checks *checks, struct sim_shadow *shadow, uint64_t index)
 {
 	stop_resting(shadow);
-	if (sim_snapshot_find(shadow, index) != NULL)
+	const struct sim_snapshot *older = sim_snapshot_find(shadow, index);
+	if (older != NULL && !older->refused)
 		sim_durable_rest(checks, shadow, index);
 }
 
@@ -276,7 +277,7 @@ bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_
 	struct builder builder = builder_of(sim, member, ret_built, false);
 	build(&builder);
 	sim_platter_each(sim->members[member].disk_files, visit_behind, &builder);
-	sim_durable_rest(sim->checks, ret_built, sim_snapshot_newest(ret_built));
+	sim_durable_rest(sim->checks, ret_built, sim_snapshot_newest_good(ret_built));
 	return !builder.live;
 }
 
@@ -298,10 +299,10 @@ void sim_durable_restart(struct sim *sim, unsigned member)
 	if (sim->checks->members[member].retired)
 		return;
 	build(&builder);
-	sim_durable_rest(sim->checks, &built, sim_snapshot_newest(&built));
+	sim_durable_rest(sim->checks, &built, sim_snapshot_newest_good(&built));
 	built.shrunk = built.flush < shadow->flush || built.sequence < shadow->sequence ||
 		       sim_snapshot_newest(&built) < sim_snapshot_newest(shadow) ||
-		       sim_segments_begin(&built) > sim_snapshot_newest(&built);
+		       sim_segments_begin(&built) > sim_snapshot_newest_good(&built);
 	sim_durable_free(shadow);
 	*shadow = built;
 }

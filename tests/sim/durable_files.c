@@ -8,6 +8,7 @@
 
 #include "daemon/assert.h"
 #include "daemon/storage/snapshot.h"
+#include "kv/snapshot_stream.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,6 +32,14 @@ const struct sim_snapshot *sim_snapshot_find(const struct sim_shadow *shadow, ui
 		if (shadow->snapshots[k].index == index)
 			return &shadow->snapshots[k];
 	return NULL;
+}
+
+uint64_t sim_snapshot_newest_good(const struct sim_shadow *shadow)
+{
+	for (unsigned k = shadow->n_snapshots; k-- > 0;)
+		if (!shadow->snapshots[k].refused)
+			return shadow->snapshots[k].index;
+	return 0;
 }
 
 uint64_t sim_snapshot_newest(const struct sim_shadow *shadow)
@@ -96,11 +105,24 @@ static bool parts_are_good(const uint8_t *bytes, uint64_t size, uint64_t at, uin
 	return true;
 }
 
+/* Looked at when a state may be spoilt only: for speed. */
+static bool is_refused(const struct sim *sim, struct kv_store_loader *loader, bool fed)
+{
+	struct kv_store *store = NULL;
+	bool loaded = sim->counts.spoilt_states == 0 || (fed && kv_store_load_finish(loader, &store) == KV_LOAD_OK);
+	kv_store_free(store);
+	kv_store_load_free(loader);
+	return !loaded;
+}
+
 /* Whatever bears a snapshot's name is complete. */
 static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint64_t index, const uint8_t *bytes,
 					 uint64_t size)
 {
 	struct snapshot_parser parser = {0};
+	struct kv_store_loader *loader = kv_store_load_new();
+	bool fed = true;
+	raft_assert(loader != NULL);
 	while (!parser.done) {
 		struct snapshot_found found;
 		bool begins = !parser.started;
@@ -112,6 +134,8 @@ static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint6
 		if (begins && !parts_are_good(bytes, size, parser.chain.offset, parser.chain.checksum))
 			sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " is damaged and bears its name",
 				 member + 1, index);
+		if (found.part == SNAPSHOT_PART_BLOCK && sim->counts.spoilt_states > 0)
+			fed &= kv_store_load_feed(loader, found.payload, found.payload_size) == KV_LOAD_OK;
 		if (found.part != SNAPSHOT_PART_HEADER)
 			continue;
 		if (index < sim->checks->floor)
@@ -121,7 +145,10 @@ static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint6
 	}
 	if (parser.chain.offset != size)
 		sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " goes on behind its end", member + 1, index);
-	return (struct sim_snapshot){.index = index, .term = parser.header.term, .size = size};
+	return (struct sim_snapshot){.index = index,
+				     .term = parser.header.term,
+				     .size = size,
+				     .refused = is_refused(sim, loader, fed)};
 }
 
 /* A piece that goes to another member --------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
  * A fault makes its choices from its own numbers and the state of the world, never from a shared generator, so that leaving one
  * fault out changes the others little. By convention a says which, b how, c how long.
  */
+#include "check.h"
 #include "fault_steps.h"
 
 #include "daemon/assert.h"
@@ -432,10 +433,20 @@ static void calm_state(struct sim *sim, unsigned number)
 		sim_member_crash(sim, number, SIM_KILL);
 }
 
+/* A leader without a newer one would offer it for ever: its operator reads in the others' journals what to do. */
+static void calm_snapshots(struct sim *sim, unsigned number)
+{
+	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
+	const struct sim_member *member = &sim->members[number];
+	if (member->up && (member->spoilt || sim_snapshot_newest_good(shadow) < sim_snapshot_newest(shadow)))
+		sim_member_crash(sim, number, SIM_KILL);
+}
+
 static void calm_member(struct sim *sim, unsigned number)
 {
 	struct sim_member *member = &sim->members[number];
 	calm_state(sim, number);
+	calm_snapshots(sim, number);
 	int64_t drift = member->clock.drift_ppm % DRIFT_CALM_PPM;
 	member->disk_faults = (struct sim_disk_faults){0};
 	member->doom = (struct sim_doom){0};

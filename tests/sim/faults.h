@@ -57,6 +57,8 @@
 	X(backups)                                                                                                     \
 	X(copies_refused) /* copies of directories, after they had come to harm */                                     \
 	X(bodies_refused) /* malformed requests and replies */                                                        \
+	X(spoilt_states)	  /* that were written into snapshots */                                                       \
+	X(states_refused)	  /* by members that received them, or started with them */                                    \
 	X(returns)	  /* of directories that were put away */                                                     \
 	X(old_answers)	  /* of directories that are gone, to the leader that they followed */
 
@@ -78,6 +80,7 @@ struct sim_disk_faults {
 	uint64_t start_fails_at; /* the so-manieth operation of its next start fails; 0: none does */
 	bool misdirect;		 /* the next record lands in another place */
 	bool rot_offered;	 /* the snapshot that it offers next rots */
+	uint64_t spoil_state;	 /* one bit of the snapshot that it writes next is another one than in its state: which; 0: none is */
 	uint64_t background_until_us; /* what is not the log's does not end before */
 	bool lose_segment_end;	 /* the last record of the segment that is full next, if it holds no entries, rots, … */
 	uint64_t segment_end_down_us; /* … the member dies, and is down for so long */

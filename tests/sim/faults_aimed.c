@@ -72,6 +72,25 @@ int sim_fault_rotten_offer(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+/* A bit flips in a member's memory, and no hash sees it: what the member writes into its next snapshot is no state. It goes on with
+ * that, and so does whoever is sent it. Sometimes somebody needs it: is down until the snapshot is there. */
+int sim_fault_spoilt_state(struct sim *sim, const struct sim_fault *fault)
+{
+	struct sim_random random = {fault->b};
+	unsigned leader = sim_fault_leader(sim);
+	unsigned member = fault->b % 4 != 0 && leader < sim_members(sim) ? leader : sim_fault_which(sim, fault);
+	unsigned other = (unsigned)((member + 1 + fault->c % sim_members(sim)) % sim_members(sim));
+	if (!sim->members[member].up || !sim_fault_may_lose(sim, member))
+		return 0;
+	sim->members[member].expendable = true;
+	sim->members[member].disk_faults.spoil_state = sim_random_u64(&random) | 1;
+	if (other != member && sim->members[other].up && sim_random_below(&random, 2) == 0)
+		(void)sim_fault_crash(sim, other, SIM_KILL, sim_fault_down_time(fault->c));
+	if (sim_random_below(&random, 2) == 0 && !sim->members[member].paused)
+		sim_member_snapshot(sim, member);
+	return 1;
+}
+
 void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t len)
 {
 	struct sim_member *member = &sim->members[from];

@@ -42,6 +42,7 @@ static void forget_faults(struct sim_member *member)
 	member->disk_faults.misdirect = false;
 	member->disk_faults.lose_segment_end = false;
 	member->disk_faults.rot_offered = false;
+	member->disk_faults.spoil_state = 0;
 }
 
 /* The member is down. What it has now is put away if it is good, else it is lost. */

@@ -233,14 +233,16 @@ static void report(void *arg, enum storage_finding finding, const char *file, ui
 		 finding == STORAGE_FINDING_DAMAGE ? "damage" : "note", file, offset, what);
 }
 
-/* The member has started; read_errors is from before. A snapshot that the check could read and the start could not is passed
- * over, and what the log does not lead to with it: that the member has all that its log holds is what check.c says. */
+/* The member has started; read_errors is from before. A snapshot that the check could read and the start could not, or could not
+ * load, is passed over, and what the log does not lead to with it: that the member has all that its log holds is what check.c says. */
 static void compare_start(const struct sim *sim, unsigned number, const struct storage_check *check,
 			  uint64_t read_errors)
 {
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[number].replica), &status);
-	if (status.base_index < check->base_index && sim->counts.read_errors > read_errors)
+	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
+	if (status.base_index < check->base_index && (sim->counts.read_errors > read_errors ||
+						      sim_snapshot_newest_good(shadow) < sim_snapshot_newest(shadow)))
 		return;
 	if (status.last_index < check->last_index)
 		sim_fail(sim, "member %u has entries up to %" PRIu64 ", the check has found %" PRIu64, number + 1,

@@ -135,7 +135,8 @@
 	X(second_founding, 5000000, 30000000, 300000)                                                                  \
 	X(former_directory, 1000000, 12000000, 350000)                                                                 \
 	X(old_answer, 2000000, 10000000, 350000)                                                                       \
-	X(led_again, 2000000, 10000000, 300000)
+	X(led_again, 2000000, 10000000, 300000)                                                                       \
+	X(spoilt_state, 1000000, 10000000, 300000)
 
 /* What stays when all other faults are over: trial.c. */
 enum sim_trial_kind {

@@ -19,6 +19,7 @@
  *   trial.c     a last fault that stays while the rest must go on
  *   network.c   frames between members: lost, doubled, late, garbled, held back, cut off, dropped by full queues
  *   cluster.c   members: start, crash, pause, wake-ups
+ *   machine.h   a member's state machine; machine_snapshots.c: its snapshots
  *   check.h     invariants after every turn, durability, sessions: which file checks what
  *   promises.c  what members must not forget of the promises that leases rest on
  *   client.c    clients with sessions that retry, pipeline, duplicate and vanish; client_request.c: their requests
@@ -139,6 +140,7 @@ struct sim_member {
 	struct sim_doom doom;
 	bool wrong_state; /* its memory is damaged: the hash of its state differs from the others', in this life … */
 	uint64_t wrong_since; /* … and is looked for from this index on: when the calm began, or of a snapshot */
+	bool spoilt;	      /* in this life it wrote what is no state into a snapshot */
 	bool dying;	      /* in this turn: what it still does has no effect */
 	bool goes_on;	      /* this turn was a whole one: it has seen to everything */
 	bool expendable;      /* something on its platter is or may become damaged, in this incarnation */
@@ -246,6 +248,7 @@ bool sim_platter_promise_rotten(const struct disk *platter);
 void sim_platter_drop_promise(struct disk *platter); /* the file is removed */
 void sim_platter_calm(struct disk *platter);	     /* what a stall holds up ends soon */
 bool sim_platter_damaged(const struct disk *platter);
+void sim_platter_spoil(struct disk *platter); /* what is written into a snapshot is not the member's state */
 bool sim_platter_writes_log(
 	const struct disk *platter); /* it has not told its member of all that was asked for its log */
 bool sim_platter_set_aside(const struct disk *platter);	 /* its member has healed, since the opening */
@@ -476,7 +479,7 @@ void sim_check_stopped(struct sim *sim, unsigned member, int why); /* it must st
 bool sim_check_left_out(const struct sim *sim,
 			unsigned member); /* by a committed configuration, none older than its own */
 void sim_check_applied(struct sim *sim, unsigned member, uint64_t index, const struct raft_entry *entry);
-void sim_check_restored(struct sim *sim, unsigned member); /* its store was replaced by a snapshot's */
+void sim_check_restored(struct sim *sim, unsigned member, uint64_t index); /* its store was replaced by a snapshot's */
 void sim_sessions_applied(struct sim *sim, unsigned member, uint64_t index, const uint8_t *data, size_t size,
 			  struct kv_reply reply);
 /* A client was told that its write took effect at the revision. */

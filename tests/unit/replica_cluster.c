@@ -21,6 +21,8 @@ static void machine_apply(void *arg, uint64_t index, uint64_t time_ms, const uin
 {
 	struct node *node = arg;
 	node->hash = XXH3_64bits_withSeed(data, size, node->hash + index + time_ms);
+	assert_true(index > node->last_applied);
+	node->last_applied = index;
 	node->n_applied++;
 	if (ticket > 0)
 		node->last_ticket = ticket;
@@ -61,6 +63,8 @@ static void *machine_take(void *arg)
 	memset(node->snapshot.bytes, 0, NODE_STATE_SIZE);
 	memcpy(node->snapshot.bytes, &node->hash, sizeof(node->hash));
 	memcpy(node->snapshot.bytes + 8, &node->n_applied, sizeof(node->n_applied));
+	memcpy(node->snapshot.bytes + 16, &node->last_applied, sizeof(node->last_applied));
+	node->snapshot.bytes[NODE_STATE_SIZE - 1] = node->spoils;
 	node->snapshot.at = 0;
 	node->snapshot.used = true;
 	return &node->snapshot;
@@ -84,11 +88,12 @@ static void machine_release(void *arg, void *snapshot)
 	node->snapshot.used = false;
 }
 
-static int machine_restore_begin(void *arg)
+static int machine_restore_begin(void *arg, uint64_t index)
 {
 	struct node *node = arg;
 	node->restore.at = 0;
-	return 0;
+	node->restore.index = index;
+	return node->restore_error;
 }
 
 static int machine_restore_feed(void *arg, const uint8_t *buf, size_t len)
@@ -106,8 +111,13 @@ static int machine_restore_end(void *arg, bool success)
 	struct node *node = arg;
 	if (!success)
 		return 0;
-	if (node->restore.at != NODE_STATE_SIZE)
+	uint64_t last_applied;
+	memcpy(&last_applied, node->restore.bytes + 16, sizeof(last_applied));
+	if (node->restore.at != NODE_STATE_SIZE || node->restore.bytes[NODE_STATE_SIZE - 1] != 0 ||
+	    last_applied > node->restore.index || last_applied < node->last_applied)
 		return -EBADMSG;
+	node->last_applied = last_applied;
+	node->n_restored++;
 	memcpy(&node->hash, node->restore.bytes, sizeof(node->hash));
 	memcpy(&node->n_applied, node->restore.bytes + 8, sizeof(node->n_applied));
 	return 0;
@@ -311,7 +321,7 @@ int cluster_start(struct replica_cluster *cluster, unsigned id)
 	options.level_max = node->level_max;
 	options.storage.member_id = id;
 	options.storage.incarnation = cluster->starts * 1000 + id;
-	node->hash = node->n_applied = 0;
+	node->hash = node->n_applied = node->last_applied = 0;
 	node->snapshot.used = false;
 	node->connected = 0;
 	for (unsigned k = 1; k <= cluster->n && node->file != 0; k++)

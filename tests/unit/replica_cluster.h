@@ -47,6 +47,7 @@ struct node {
 	/* The state machine: what was applied, as a chain of hashes. */
 	uint64_t hash;
 	uint64_t n_applied;
+	uint64_t last_applied; /* index */
 	uint64_t last_ticket;
 	uint64_t n_dropped;
 	uint64_t n_readable;
@@ -54,7 +55,11 @@ struct node {
 		uint8_t bytes[NODE_STATE_SIZE];
 		size_t at;
 		bool used;
+		uint64_t index;
 	} snapshot, restore;
+	bool spoils;	   /* what it writes into snapshots is no state: as if a bit of its memory had flipped */
+	int restore_error; /* with which it loads no snapshot at all; 0: it does */
+	unsigned n_restored;
 
 	/* Frames on their way to it; the one in use; the one being filled. */
 	struct frame *inbox;

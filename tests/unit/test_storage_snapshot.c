@@ -188,6 +188,105 @@ static void file_stays_while_it_is_read(void **state)
 	assert_null(memory_disk_contents(f->disk, "snapshot-0000000000000005", NULL));
 }
 
+static bool is_there(const struct fixture *f, uint64_t index)
+{
+	char name[DISK_NAME_MAX + 1];
+	(void)snprintf(name, sizeof(name), "snapshot-%016llx", (unsigned long long)index);
+	return memory_disk_contents(f->disk, name, NULL) != NULL;
+}
+
+/* However many a peer sends, and the owner refuses, one is enough to look at. */
+static void distrusted_snapshots_do_not_pile_up(void **state)
+{
+	struct fixture *f = *state;
+	fill_segments(f, 1);
+	assert_int_equal(write_snapshot(f, 5, 10), 0);
+	for (uint64_t index = 8; index < 12; index++) {
+		assert_int_equal(write_snapshot(f, index, 10), 0);
+		assert_true(storage_snapshot_distrust(f->storage, index));
+		log_fixture_drain(f->storage, f->disk, 1);
+		assert_true(is_there(f, index));
+		assert_false(is_there(f, index - 1));
+		assert_true(is_there(f, 5));
+	}
+	assert_int_equal(newest_snapshot(f->storage), 5);
+	assert_int_equal(write_snapshot(f, 12, 10), 0);
+	log_fixture_drain(f->storage, f->disk, 1);
+	assert_false(is_there(f, 11));
+}
+
+/* Opens once more, as an owner does who has seen what is in a snapshot. */
+static int open_without(struct fixture *f, uint64_t unusable_from)
+{
+	struct disk *disk;
+	f->storage = storage_free(f->storage);
+	memory_disk_kill(f->disk);
+	f->options.on_trial = true;
+	assert_int_equal(open_log(f), 0);
+	disk = storage_give_back(f->storage);
+	f->storage = NULL;
+	f->options.unusable_from = unusable_from;
+	int r = storage_open(disk, &f->options, &f->storage, &f->found, f->message);
+	f->options.unusable_from = 0;
+	if (r != 0)
+		disk->ops->close(disk);
+	return r;
+}
+
+/* Whole, and of no use to the owner: the one before takes its place, or the log, as far as that reaches back. */
+static void unusable_snapshots_are_passed_over(void **state)
+{
+	struct fixture *f = *state;
+	fill_segments(f, 1);
+	assert_int_equal(write_snapshot(f, 5, 10), 0);
+	assert_int_equal(write_snapshot(f, 8, 10), 0);
+	uint64_t last = f->model.last;
+	assert_int_equal(open_without(f, 8), 0);
+	assert_int_equal(f->found.snapshot_index, 5);
+	assert_non_null(strstr(f->found.snapshot_damage, "snapshot-0000000000000008 offset 0"));
+	assert_int_equal(newest_snapshot(f->storage), 5);
+	assert_int_equal(open_without(f, 5), 0);
+	assert_int_equal(f->found.snapshot_index, 0);
+	assert_int_equal(f->found.last_index, last);
+	/* On trial nothing was begun; from the first storage_process on the log goes on as ever. */
+	log_fixture_drain(f->storage, f->disk, 1);
+	assert_true(is_there(f, 8) && !is_there(f, 5));
+	assert_int_equal(write_snapshot(f, 9, 10), 0);
+	log_fixture_drain(f->storage, f->disk, 1);
+	assert_false(is_there(f, 8));
+}
+
+/* Behind the end of the log: had the log begun anew behind it, the owner would have taken it. */
+static void unusable_snapshot_behind_the_end_is_passed_over(void **state)
+{
+	struct fixture *f = *state;
+	fill_segments(f, 1);
+	uint64_t last = f->model.last;
+	assert_int_equal(write_snapshot(f, last + 10, 10), 0);
+	assert_int_equal(write_snapshot(f, last + 20, 10), 0);
+	assert_int_equal(open_without(f, last + 10), 0);
+	assert_int_equal(f->found.snapshot_index, 0);
+	assert_int_equal(f->found.last_index, last);
+}
+
+/* That cannot be said of one that has rotted, and hides what the log rests on, in front of which there is another one. */
+static void rot_behind_an_unusable_snapshot_is_damage(void **state)
+{
+	struct fixture *f = *state;
+	char name[DISK_NAME_MAX + 1];
+	uint64_t size = 0;
+	fill_segments(f, 1);
+	uint64_t last = f->model.last;
+	assert_int_equal(write_snapshot(f, last + 10, 10), 0);
+	assert_int_equal(write_snapshot(f, last + 20, 10), 0);
+	(void)snprintf(name, sizeof(name), "snapshot-%016llx", (unsigned long long)last + 10);
+	uint8_t *bytes = memory_disk_contents(f->disk, name, &size);
+	bytes[size / 2] ^= 1;
+	memory_disk_settle(f->disk);
+	assert_int_equal(open_without(f, last + 20), STORAGE_E_CORRUPT);
+	assert_ptr_equal(strstr(f->message, name), f->message);
+}
+
 /* Found damaged long after it became durable: it counts no more, and another one of the same entry takes its name. */
 static void distrusted_snapshot_is_replaced(void **state)
 {
@@ -342,6 +441,10 @@ int main(void)
 		TEST(newest_two_are_kept),
 		TEST(file_stays_while_it_is_read),
 		TEST(distrusted_snapshot_is_replaced),
+		TEST(distrusted_snapshots_do_not_pile_up),
+		TEST(unusable_snapshots_are_passed_over),
+		TEST(unusable_snapshot_behind_the_end_is_passed_over),
+		TEST(rot_behind_an_unusable_snapshot_is_damage),
 		TEST(owner_learns_how_much_there_is),
 		TEST(every_operation_may_fail),
 		TEST(snapshot_that_does_not_fit_is_given_up),
