@@ -46,7 +46,7 @@ const char *kv_load_result_name(int result); /* "checksum" …, or NULL */
 
 struct kv_store_loader;
 
-struct kv_store_loader *kv_store_load_new(void);			    /* NULL: no memory */
+struct kv_store_loader *kv_store_load_new(void); /* NULL: no memory */
 /* Before the first byte: the state's last applied entry is one of these. What was applied, and what the snapshot is said to be of,
  * is known to the caller only; a state from before or beyond that would break the order in which entries are applied. */
 void kv_store_load_between(struct kv_store_loader *loader, uint64_t applied_min, uint64_t applied_max);

@@ -323,7 +323,8 @@ static int replica_apply(struct replica *replica)
 	if (replica->restoring.reader != NULL)
 		return 0; /* what comes next lies behind the snapshot */
 	uint32_t most = replica->options.apply_entries_max;
-	uint64_t stop = most > 0 && replica->commit - replica->applied > most ? replica->applied + most : replica->commit;
+	uint64_t stop =
+		most > 0 && replica->commit - replica->applied > most ? replica->applied + most : replica->commit;
 	for (unsigned k = 0; k < REPLICA_APPLY_ROUNDS_MAX && replica->applied < stop; k++) {
 		int r = replica_apply_some(replica, stop);
 		if (r != 0)

@@ -84,10 +84,10 @@ struct sim_shadow {
 	struct sim_log log;
 	uint64_t term, vote;
 	struct format_identity identity;
-	uint64_t sequence; /* of the newest segment; 0: there is none */
-	uint64_t newest;   /* in it, where the newest record begins; 0: there is none … */
+	uint64_t sequence;	 /* of the newest segment; 0: there is none */
+	uint64_t newest;	 /* in it, where the newest record begins; 0: there is none … */
 	uint32_t newest_entries; /* … and how many entries it holds */
-	uint64_t offset;   /* … and where the next one will */
+	uint64_t offset;	 /* … and where the next one will */
 	uint64_t flush, checksum;
 	struct sim_segment *segments; /* ascending */
 	uint64_t n_segments, segments_capacity;
@@ -126,18 +126,20 @@ struct sim_watch {
 	uint64_t restored;	   /* the snapshot that its store became in this turn; 0: none */
 	uint32_t config;	   /* in force in its log, by number */
 	unsigned forgotten;	   /* newest records that rotted and looked like torn ones, of this directory */
-	uint64_t log_found; /* bytes of log since the newest snapshot when this life began, or when that became another one; 0: there are
+	uint64_t
+		log_found; /* bytes of log since the newest snapshot when this life began, or when that became another one; 0: there are
 			     * less by now */
-	uint64_t log_snapshot, log_limit; /* the newest one when that was looked at last, and what the log was allowed to be */
+	uint64_t log_snapshot,
+		log_limit; /* the newest one when that was looked at last, and what the log was allowed to be */
 	struct {
 		uint64_t snapshot, term, turn;
 	} log_long; /* it took a write although its log had outgrown its share: the newest snapshot, its term, and the turn then */
 	struct {
 		uint64_t index, offset, since_us;
 		unsigned times;
-	} asked;	    /* for this piece of a snapshot, since then, so often */
-	bool retired;	    /* long out of the cluster: nobody looks at it any more */
-	bool cut_short;	    /* its disk failed it in the middle of a turn: this life ends */
+	} asked;	/* for this piece of a snapshot, since then, so often */
+	bool retired;	/* long out of the cluster: nobody looks at it any more */
+	bool cut_short; /* its disk failed it in the middle of a turn: this life ends */
 };
 
 /* What became of an index. */
@@ -282,7 +284,8 @@ uint64_t sim_snapshot_newest_good(const struct sim_shadow *shadow); /* that can 
 void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index, const uint8_t *bytes,
 		      uint64_t size);
 /* Bytes of the file leave for another member: in the beginning those that were written, or none. */
-void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes, uint64_t size);
+void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes,
+		       uint64_t size);
 void sim_snapshot_remove(struct sim *sim, unsigned member, struct sim_shadow *shadow, uint64_t index);
 /* Behind this entry the log is whole even if all segments before are gone: what the others cut from them, any of them, is said again
  * or gone. */
@@ -319,7 +322,8 @@ void sim_returns_new(struct sim *sim);
 void sim_returns_free(struct sim *sim);
 void sim_returns_started(struct sim *sim, unsigned number);
 void sim_returns_heard(struct sim *sim, unsigned number, const struct wire_message *message);
-void sim_returns_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message); /* an append, a hello */
+void sim_returns_said(struct sim *sim, unsigned from, unsigned to,
+		      const struct wire_message *message); /* an append, a hello */
 void sim_returns_turn(struct sim *sim, unsigned number, const struct raft_status *status);
 /* The leader of the term has made this configuration, which follows that one. */
 void sim_returns_config(struct sim *sim, const struct sim_config *before, const struct sim_config *config);

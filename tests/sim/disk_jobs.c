@@ -192,7 +192,8 @@ static int execute_name(struct sim_disk *disk, const struct disk_job *job)
 	else
 		platter_remove(&disk->platter, file);
 	sim_disk_sync_names(disk);
-	bool rolls = job->type == DISK_JOB_RENAME && sim_disk_is_segment(job->new_name) && !sim_disk_is_segment(job->name);
+	bool rolls =
+		job->type == DISK_JOB_RENAME && sim_disk_is_segment(job->new_name) && !sim_disk_is_segment(job->name);
 	if (rolls && sim_disk_faults_of(disk)->lose_segment_end)
 		sim_disk_lose_segment_end(disk, job->new_name);
 	return 0;

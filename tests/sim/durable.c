@@ -284,9 +284,10 @@ bool sim_durable_build(struct sim *sim, unsigned member, struct sim_shadow *ret_
 bool sim_durable_newest(const struct sim *sim, unsigned member, struct sim_newest *ret_newest)
 {
 	const struct sim_shadow *shadow = &sim->checks->members[member].shadow;
-	*ret_newest = (struct sim_newest){
-		.sequence = shadow->sequence, .offset = shadow->newest, .size = shadow->offset - shadow->newest,
-		.n_entries = shadow->newest_entries};
+	*ret_newest = (struct sim_newest){.sequence = shadow->sequence,
+					  .offset = shadow->newest,
+					  .size = shadow->offset - shadow->newest,
+					  .n_entries = shadow->newest_entries};
 	return shadow->newest > 0;
 }
 

@@ -145,10 +145,8 @@ static struct sim_snapshot read_snapshot(struct sim *sim, unsigned member, uint6
 	}
 	if (parser.chain.offset != size)
 		sim_fail(sim, "member %u: the snapshot of entry %" PRIu64 " goes on behind its end", member + 1, index);
-	return (struct sim_snapshot){.index = index,
-				     .term = parser.header.term,
-				     .size = size,
-				     .refused = is_refused(sim, loader, fed)};
+	return (struct sim_snapshot){
+		.index = index, .term = parser.header.term, .size = size, .refused = is_refused(sim, loader, fed)};
 }
 
 /* A piece that goes to another member --------------------------------------------------------------------------------- */
@@ -172,7 +170,8 @@ static void visit_piece(void *arg, const char *name, const uint8_t *bytes, uint6
 				 memcmp(bytes + piece->offset, piece->bytes, piece->size) != 0;
 }
 
-void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes, uint64_t size)
+void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t offset, const uint8_t *bytes,
+		       uint64_t size)
 {
 	struct disk *files = sim->members[from].disk_files;
 	struct piece piece = {.index = index, .offset = offset, .bytes = bytes, .size = size};
@@ -180,8 +179,8 @@ void sim_snapshot_sent(struct sim *sim, unsigned from, uint64_t index, uint64_t 
 		return;
 	sim_platter_each(files, visit_piece, &piece);
 	if (piece.differs)
-		sim_fail(sim, "member %u sends of its snapshot of entry %" PRIu64 " what was never written to it", from + 1,
-			 index);
+		sim_fail(sim, "member %u sends of its snapshot of entry %" PRIu64 " what was never written to it",
+			 from + 1, index);
 }
 
 /* Coming and going ------------------------------------------------------------------------------------------------ */

@@ -29,7 +29,7 @@
 	X(frames_held) /* they waited for a cut link to open again */                                                  \
 	X(frames_late) /* by seconds */                                                                                \
 	X(frames_corrupted)                                                                                            \
-	X(requests_damaged) /* … of clients, or the answers */                                                      \
+	X(requests_damaged) /* … of clients, or the answers */                                                       \
 	X(frames_garbage)                                                                                              \
 	X(frames_replayed)                                                                                             \
 	X(frames_of_earlier_lives)                                                                                     \
@@ -45,21 +45,21 @@
 	X(start_errors)	 /* of any operation of a start */                                                             \
 	X(errors_within) /* between two operations of one turn */                                                      \
 	X(rotten_sectors)                                                                                              \
-	X(promises_unknown)  /* starts refused, because the file about them was damaged */                                 \
+	X(promises_unknown)  /* starts refused, because the file about them was damaged */                             \
 	X(forgotten_records) /* newest ones that rotted */                                                             \
 	X(misdirected_writes)                                                                                          \
 	X(wipes)                                                                                                       \
-	X(changes)    /* of the membership, that a leader took */                                                      \
-	X(departures) /* of members that were told of their removal */                                                 \
-	X(too_old)    /* starts refused, and stops, of programs that knew less than the cluster uses */ \
+	X(changes)     /* of the membership, that a leader took */                                                     \
+	X(departures)  /* of members that were told of their removal */                                                \
+	X(too_old)     /* starts refused, and stops, of programs that knew less than the cluster uses */               \
 	X(divergences) /* members that stopped because their states differed */                                        \
-	X(dumps)      /* complete ones */                                                                             \
+	X(dumps)       /* complete ones */                                                                             \
 	X(backups)                                                                                                     \
 	X(copies_refused) /* copies of directories, after they had come to harm */                                     \
-	X(bodies_refused) /* malformed requests and replies */                                                        \
-	X(spoilt_states)	  /* that were written into snapshots */                                                       \
-	X(states_refused)	  /* by members that received them, or started with them */                                    \
-	X(returns)	  /* of directories that were put away */                                                     \
+	X(bodies_refused) /* malformed requests and replies */                                                         \
+	X(spoilt_states)  /* that were written into snapshots */                                                       \
+	X(states_refused) /* by members that received them, or started with them */                                    \
+	X(returns)	  /* of directories that were put away */                                                      \
 	X(old_answers)	  /* of directories that are gone, to the leader that they followed */
 
 enum sim_crash {
@@ -76,13 +76,15 @@ struct sim_disk_faults {
 	unsigned fail_jobs;	 /* so many jobs, the next ones, fail with EIO … */
 	bool fail_in_sync;	 /* … in their sync: the data are in the page cache */
 	unsigned fail_reads;	 /* so many reads fail with EIO */
-	unsigned fail_submits;	 /* the so-manieth job to be handed over finds that one under way has failed; 0: none does */
+	unsigned
+		fail_submits; /* the so-manieth job to be handed over finds that one under way has failed; 0: none does */
 	uint64_t start_fails_at; /* the so-manieth operation of its next start fails; 0: none does */
 	bool misdirect;		 /* the next record lands in another place */
 	bool rot_offered;	 /* the snapshot that it offers next rots */
-	uint64_t spoil_state;	 /* one bit of the snapshot that it writes next is another one than in its state: which; 0: none is */
+	uint64_t
+		spoil_state; /* one bit of the snapshot that it writes next is another one than in its state: which; 0: none is */
 	uint64_t background_until_us; /* what is not the log's does not end before */
-	bool lose_segment_end;	 /* the last record of the segment that is full next, if it holds no entries, rots, … */
+	bool lose_segment_end; /* the last record of the segment that is full next, if it holds no entries, rots, … */
 	uint64_t segment_end_down_us; /* … the member dies, and is down for so long */
 };
 

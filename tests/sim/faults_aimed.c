@@ -153,6 +153,7 @@ int sim_fault_second_founding(struct sim *sim, const struct sim_fault *fault)
 			sim_stale_blank_hello(sim, k, founder, down_us + 1 + sim_random_below(&random, MILLISECOND));
 	uint64_t one = (uint64_t)1 << founder;
 	uint64_t links = sim_fault_between(sim, ~one, one, fault->a % 2 * 2);
-	sim_fault_cut(sim, links, down_us + MILLISECOND + 1, sim_fault_span(sim_random_u64(&random), SECOND / 2, 3 * SECOND));
+	sim_fault_cut(sim, links, down_us + MILLISECOND + 1,
+		      sim_fault_span(sim_random_u64(&random), SECOND / 2, 3 * SECOND));
 	return 1;
 }

@@ -115,9 +115,9 @@ static void look_at_status(struct sim *sim, unsigned member, struct sim_random *
 		if (!kv_status_decode(answer.data, answer.size, &status))
 			fail_unreadable(sim, member, "a status");
 		sim_codec_distort(sim, random, SIM_CODEC_STATUS, answer.data, answer.size);
-		bool whole = status.id == member + 1 && status.applied <= status.commit && status.commit <= status.last &&
-			     status.durable <= status.last && status.first <= status.last + 1 &&
-			     status.incarnation == sim->members[member].incarnation;
+		bool whole = status.id == member + 1 && status.applied <= status.commit &&
+			     status.commit <= status.last && status.durable <= status.last &&
+			     status.first <= status.last + 1 && status.incarnation == sim->members[member].incarnation;
 		if (!whole)
 			sim_fail(sim,
 				 "member %u says: member %" PRIu64 ", applied %" PRIu64 ", committed %" PRIu64
@@ -149,13 +149,15 @@ static void check_membership(struct sim *sim, unsigned member, const struct kv_m
 		same &= one->incarnation == view->incarnations[number] && strcmp(one->peer, endpoint) == 0;
 	}
 	if (!same || members != view->members || voters != view->voters)
-		sim_fail(sim, "member %u names members %x, voters %x of entry %" PRIu64 ", its log says %x, %x of %" PRIu64,
+		sim_fail(sim,
+			 "member %u names members %x, voters %x of entry %" PRIu64 ", its log says %x, %x of %" PRIu64,
 			 member + 1, members, voters, membership->index, view->members, view->voters, view->index);
 }
 
 static void look_at_members(struct sim *sim, unsigned member, struct sim_random *random)
 {
-	const struct sim_question question = {.member = member, .type = KV_REQUEST_MEMBERS, .body = (const uint8_t *)""};
+	const struct sim_question question = {
+		.member = member, .type = KV_REQUEST_MEMBERS, .body = (const uint8_t *)""};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	struct kv_membership membership;
@@ -188,11 +190,8 @@ static void look_at_log(struct sim *sim, unsigned member, struct sim_random *ran
 	uint8_t body[KV_LOG_BODY_SIZE];
 	uint64_t first = sim_random_below(random, sim->checks->committed_last + 2);
 	kv_log_encode(body, first, 1 + (uint32_t)sim_random_below(random, 100));
-	const struct sim_question question = {.member = member,
-					  .type = KV_REQUEST_LOG,
-					  .body = body,
-					  .size = sizeof body,
-					  .codec = SIM_CODEC_LOG};
+	const struct sim_question question = {
+		.member = member, .type = KV_REQUEST_LOG, .body = body, .size = sizeof body, .codec = SIM_CODEC_LOG};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	struct kv_log_page page;
@@ -204,8 +203,8 @@ static void look_at_log(struct sim *sim, unsigned member, struct sim_random *ran
 			sim_codec_distort(sim, random, SIM_CODEC_LOG_PAGE, answer.data, answer.size);
 		uint64_t next = page.first;
 		if (next < first || (page.count == 0 && next <= page.last))
-			sim_fail(sim, "member %u has no log from %" PRIu64 " on, though it ends at %" PRIu64, member + 1,
-				 first, page.last);
+			sim_fail(sim, "member %u has no log from %" PRIu64 " on, though it ends at %" PRIu64,
+				 member + 1, first, page.last);
 		uint64_t commit = page.commit;
 		while (kv_log_item_decode(&page, &item)) {
 			if (item.index != next++)
@@ -238,11 +237,8 @@ static void read_stale(struct sim *sim, unsigned member, struct sim_random *rand
 	uint8_t name[SIM_KEY_SIZE];
 	sim_key_name((unsigned)sim_random_below(random, sim->plan.keys), name);
 	kv_get_encode(body, KV_GET_STALE, name, sizeof name);
-	const struct sim_question question = {.member = member,
-					  .type = KV_REQUEST_GET,
-					  .body = body,
-					  .size = sizeof body,
-					  .codec = SIM_CODEC_GET};
+	const struct sim_question question = {
+		.member = member, .type = KV_REQUEST_GET, .body = body, .size = sizeof body, .codec = SIM_CODEC_GET};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	if (sim_operator_ask(sim, &question, random, &frame, &answer) && answer.answer == KV_ANSWER_OK)
@@ -316,10 +312,10 @@ static bool dump_page(struct sim *sim, struct errand *errand)
 						.key_size = errand->key_size};
 	kv_dump_encode(body, &request);
 	const struct sim_question question = {.member = errand->member,
-					  .type = KV_REQUEST_DUMP,
-					  .body = body,
-					  .size = KV_DUMP_BODY_SIZE(request.key_size),
-					  .codec = SIM_CODEC_DUMP};
+					      .type = KV_REQUEST_DUMP,
+					      .body = body,
+					      .size = KV_DUMP_BODY_SIZE(request.key_size),
+					      .codec = SIM_CODEC_DUMP};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	struct kv_dump_page page = {.more = true};
@@ -392,9 +388,10 @@ static void ask_beyond(struct sim *sim, struct errand *errand)
 
 static bool backup_piece(struct sim *sim, struct errand *errand)
 {
-	const struct kv_backup_request request = {.pin = errand->applied,
-						  .offset = errand->size,
-						  .size = 1 + (uint32_t)sim_random_below(&errand->random, 2 * SIM_PAGE_BYTES)};
+	const struct kv_backup_request request = {
+		.pin = errand->applied,
+		.offset = errand->size,
+		.size = 1 + (uint32_t)sim_random_below(&errand->random, 2 * SIM_PAGE_BYTES)};
 	struct kv_frame frame = {0};
 	struct kv_answer_body answer;
 	bool gone = false;
@@ -410,7 +407,8 @@ static bool backup_piece(struct sim *sim, struct errand *errand)
 	kv_frame_free(&frame);
 	bool all = errand->begun && errand->size == errand->total;
 	if (all)
-		sim_operator_restore(sim, &errand->random, errand->member, errand->applied, errand->bytes, errand->size);
+		sim_operator_restore(sim, &errand->random, errand->member, errand->applied, errand->bytes,
+				     errand->size);
 	return gone || all;
 }
 
@@ -444,8 +442,8 @@ void sim_operator_step(struct sim *sim, uint64_t number)
 	bool can = errand->begun || (sim_member_listens(sim, errand->member) && !is_empty(sim, errand->member));
 	bool done = can && (number == ERRAND_DUMP ? dump_page(sim, errand) : backup_piece(sim, errand));
 	if (done || ++errand->tries > TRIES_MAX) {
-		sim_note(sim, "%s of entry %" PRIu64 " ends after %u pages", number == ERRAND_DUMP ? "a dump" : "a backup",
-			 errand->applied, errand->tries);
+		sim_note(sim, "%s of entry %" PRIu64 " ends after %u pages",
+			 number == ERRAND_DUMP ? "a dump" : "a backup", errand->applied, errand->tries);
 		errand->active = false;
 		return;
 	}

@@ -148,10 +148,9 @@ static size_t item_at(const uint8_t *bytes, size_t size, uint64_t number)
 		if (k == 0)
 			at += KV_SNAPSHOT_HEADER_SIZE;
 		else if (k <= sessions)
-			at += KV_SNAPSHOT_SESSION_SIZE +
-			      (kv_take_u64(item + KV_SNAPSHOT_SESSION_OFFSET_LAST) + 1 -
-			       kv_take_u64(item + KV_SNAPSHOT_SESSION_OFFSET_ACKNOWLEDGED)) *
-				      KV_SNAPSHOT_REPLY_SIZE;
+			at += KV_SNAPSHOT_SESSION_SIZE + (kv_take_u64(item + KV_SNAPSHOT_SESSION_OFFSET_LAST) + 1 -
+							  kv_take_u64(item + KV_SNAPSHOT_SESSION_OFFSET_ACKNOWLEDGED)) *
+								 KV_SNAPSHOT_REPLY_SIZE;
 		else
 			at += KV_RECORD_IMAGE_OFFSET_KEY + (size_t)kv_take_u16(item + KV_RECORD_IMAGE_OFFSET_KEY_SIZE) +
 			      kv_take_u32(item + KV_RECORD_IMAGE_OFFSET_VALUE_SIZE);
@@ -168,13 +167,13 @@ static void check_forged(struct sim *sim, struct sim_random *random, const uint8
 	int result;
 	raft_assert(copy != NULL);
 	memcpy(copy, bytes, size);
-	uint64_t items = 1 + kv_take_u32(bytes + KV_SNAPSHOT_OFFSET_SESSIONS) + kv_take_u64(bytes + KV_SNAPSHOT_OFFSET_KEYS);
+	uint64_t items =
+		1 + kv_take_u32(bytes + KV_SNAPSHOT_OFFSET_SESSIONS) + kv_take_u64(bytes + KV_SNAPSHOT_OFFSET_KEYS);
 	size_t at = item_at(bytes, size, sim_random_below(random, 4) == 0 ? 0 : sim_random_below(random, items));
 	at += sim_random_below(random, KV_SNAPSHOT_SESSION_SIZE + KV_SNAPSHOT_REPLY_SIZE);
 	if (at < end)
 		copy[at] ^= (uint8_t)(1u << sim_random_below(random, 8));
-	kv_put_u64(copy + end + KV_SNAPSHOT_END_OFFSET_CHECKSUM,
-		   XXH3_64bits(copy, end));
+	kv_put_u64(copy + end + KV_SNAPSHOT_END_OFFSET_CHECKSUM, XXH3_64bits(copy, end));
 	struct kv_store *store = load(sim, random, copy, size, &result);
 	if (store != NULL) {
 		kv_store_check(store);
@@ -187,7 +186,8 @@ static void check_forged(struct sim *sim, struct sim_random *random, const uint8
 }
 
 /* The file that raftctl writes has a header in front. */
-static void check_header(struct sim *sim, struct sim_random *random, uint64_t applied, const uint8_t *bytes, size_t size)
+static void check_header(struct sim *sim, struct sim_random *random, uint64_t applied, const uint8_t *bytes,
+			 size_t size)
 {
 	uint8_t head[KV_BACKUP_HEADER_SIZE];
 	struct kv_backup_header read;
@@ -241,8 +241,8 @@ static void compare_start(const struct sim *sim, unsigned number, const struct s
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[number].replica), &status);
 	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
-	if (status.base_index < check->base_index && (sim->counts.read_errors > read_errors ||
-						      sim_snapshot_newest_good(shadow) < sim_snapshot_newest(shadow)))
+	if (status.base_index < check->base_index &&
+	    (sim->counts.read_errors > read_errors || sim_snapshot_newest_good(shadow) < sim_snapshot_newest(shadow)))
 		return;
 	if (status.last_index < check->last_index)
 		sim_fail(sim, "member %u has entries up to %" PRIu64 ", the check has found %" PRIu64, number + 1,
@@ -270,7 +270,8 @@ int sim_operator_check(struct sim *sim, unsigned number)
 	if (r != 0 && member->lost)
 		return 1;
 	member->lost = false; /* what rots twice may be whole again: the operator sees it, and starts the member */
-	uint64_t misdirected = sim->counts.misdirected_writes; /* what the start writes may go astray, and it reads on */
+	uint64_t misdirected =
+		sim->counts.misdirected_writes; /* what the start writes may go astray, and it reads on */
 	errors = sim->counts.read_errors;
 	sim_member_start(sim, number);
 	if (r == 0 && member->lost && sim->counts.misdirected_writes == misdirected)

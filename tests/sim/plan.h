@@ -112,7 +112,7 @@
 	X(upgrade, 500000, 8000000, 500000)                                                                            \
 	X(downgrade, 2000000, 15000000, 300000)                                                                        \
 	X(stop_leader, 500000, 5000000, 400000)                                                                        \
-	X(usurp, 500000, 5000000, 400000) \
+	X(usurp, 500000, 5000000, 400000)                                                                              \
 	X(look, 500000, 10000000, 500000)                                                                              \
 	X(errand, 1000000, 15000000, 500000)                                                                           \
 	X(check_files, 2000000, 20000000, 300000)                                                                      \
@@ -127,7 +127,7 @@
 	X(strangers, 1000000, 20000000, 300000)                                                                        \
 	X(rogue, 100000, 5000000, 300000)                                                                              \
 	X(hoard, 50000, 300000, 40000)                                                                                 \
-	X(copy_files, 2000000, 20000000, 400000)                                                                         \
+	X(copy_files, 2000000, 20000000, 400000)                                                                       \
 	X(forgotten_entry, 500000, 8000000, 350000)                                                                    \
 	X(segment_end, 1000000, 10000000, 350000)                                                                      \
 	X(old_hello, 1000000, 10000000, 500000)                                                                        \
@@ -135,17 +135,17 @@
 	X(second_founding, 5000000, 30000000, 300000)                                                                  \
 	X(former_directory, 1000000, 12000000, 350000)                                                                 \
 	X(old_answer, 2000000, 10000000, 350000)                                                                       \
-	X(led_again, 2000000, 10000000, 300000)                                                                       \
+	X(led_again, 2000000, 10000000, 300000)                                                                        \
 	X(spoilt_state, 1000000, 10000000, 300000)
 
 /* What stays when all other faults are over: trial.c. */
 enum sim_trial_kind {
 	SIM_TRIAL_NONE,
-	SIM_TRIAL_DEAF,	    /* the leader is heard, but hears nobody */
-	SIM_TRIAL_DOWN,	    /* a minority, the leader among them, is down */
-	SIM_TRIAL_HANGING,  /* the leader's disk does not answer, or takes nothing but the log */
-	SIM_TRIAL_APART,    /* the leader and one more member do not hear each other; all others hear both; nobody writes */
-	SIM_TRIAL_GONE,	    /* a member is cut off, and asked to lead again and again */
+	SIM_TRIAL_DEAF,	   /* the leader is heard, but hears nobody */
+	SIM_TRIAL_DOWN,	   /* a minority, the leader among them, is down */
+	SIM_TRIAL_HANGING, /* the leader's disk does not answer, or takes nothing but the log */
+	SIM_TRIAL_APART, /* the leader and one more member do not hear each other; all others hear both; nobody writes */
+	SIM_TRIAL_GONE,	 /* a member is cut off, and asked to lead again and again */
 	SIM_TRIAL_TOGETHER, /* all start at once, and nothing is quicker or slower anywhere */
 	SIM_TRIAL_QUIET,    /* nothing at all: the leader stays */
 };
