@@ -73,10 +73,13 @@ static void *machine_take(void *arg)
 static size_t machine_read(void *arg, void *snapshot, uint8_t *buf, size_t capacity)
 {
 	struct node *node = arg;
-	size_t left = NODE_STATE_SIZE - node->snapshot.at;
+	size_t at = node->snapshot.at;
+	size_t left = NODE_STATE_SIZE + node->cluster->filling - at;
 	size_t n = left < capacity ? left : capacity;
 	assert_ptr_equal(snapshot, &node->snapshot);
-	memcpy(buf, node->snapshot.bytes + node->snapshot.at, n);
+	memset(buf, 0, n);
+	if (at < NODE_STATE_SIZE)
+		memcpy(buf, node->snapshot.bytes + at, n < NODE_STATE_SIZE - at ? n : NODE_STATE_SIZE - at);
 	node->snapshot.at += n;
 	return n;
 }
@@ -93,15 +96,18 @@ static int machine_restore_begin(void *arg, uint64_t index)
 	struct node *node = arg;
 	node->restore.at = 0;
 	node->restore.index = index;
+	node->n_loads++;
 	return node->restore_error;
 }
 
 static int machine_restore_feed(void *arg, const uint8_t *buf, size_t len)
 {
 	struct node *node = arg;
-	if (len > NODE_STATE_SIZE - node->restore.at)
+	size_t at = node->restore.at;
+	if (len > NODE_STATE_SIZE + node->cluster->filling - at)
 		return -EBADMSG;
-	memcpy(node->restore.bytes + node->restore.at, buf, len);
+	if (at < NODE_STATE_SIZE)
+		memcpy(node->restore.bytes + at, buf, len < NODE_STATE_SIZE - at ? len : NODE_STATE_SIZE - at);
 	node->restore.at += len;
 	return 0;
 }
@@ -113,8 +119,9 @@ static int machine_restore_end(void *arg, bool success)
 		return 0;
 	uint64_t last_applied;
 	memcpy(&last_applied, node->restore.bytes + 16, sizeof(last_applied));
-	if (node->restore.at != NODE_STATE_SIZE || node->restore.bytes[NODE_STATE_SIZE - 1] != 0 ||
-	    last_applied > node->restore.index || last_applied < node->last_applied)
+	if (node->restore.at != NODE_STATE_SIZE + node->cluster->filling ||
+	    node->restore.bytes[NODE_STATE_SIZE - 1] != 0 || last_applied > node->restore.index ||
+	    last_applied < node->last_applied)
 		return -EBADMSG;
 	node->last_applied = last_applied;
 	node->n_restored++;
@@ -355,7 +362,7 @@ static void node_turn(struct node *node)
 	while (node->background_hangs && memory_disk_step(node->disk, DISK_LANE_LOG))
 		;
 	/* What the owner of an event loop does, but within one instant. */
-	for (unsigned k = 0; k < 10 && node->result == 0; k++) {
+	for (unsigned k = 0; k < (cluster->turn_by_turn ? 1 : 10) && node->result == 0; k++) {
 		node->result = replica_process(node->replica, cluster->now_us, cluster->now_us / 1000);
 		if (node->result != 0 || replica_deadline_us(node->replica) > cluster->now_us)
 			return;

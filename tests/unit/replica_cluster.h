@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #define NODES_MAX 5u
-#define NODE_STATE_SIZE 2000u /* bytes of a snapshot */
+#define NODE_STATE_SIZE 2000u /* bytes of a snapshot, without what fills it up */
 
 struct frame {
 	struct frame *next;
@@ -60,6 +60,7 @@ struct node {
 	bool spoils;	   /* what it writes into snapshots is no state: as if a bit of its memory had flipped */
 	int restore_error; /* with which it loads no snapshot at all; 0: it does */
 	unsigned n_restored;
+	unsigned n_loads; /* begun */
 
 	/* Frames on their way to it; the one in use; the one being filled. */
 	struct frame *inbox;
@@ -71,7 +72,9 @@ struct replica_cluster {
 	unsigned n;
 	uint64_t now_us;
 	uint64_t next_ticket;
-	uint64_t starts; /* gives every directory another incarnation */
+	uint64_t starts;   /* gives every directory another incarnation */
+	size_t filling;	   /* zeros behind the state in a snapshot */
+	bool turn_by_turn; /* a member has one turn in a millisecond, whatever is left to do */
 	struct replica_options options;
 	struct node nodes[NODES_MAX];
 };

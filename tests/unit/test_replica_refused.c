@@ -248,6 +248,40 @@ static void newer_state_sets_nothing_aside(void **state)
 	cluster_free(cluster);
 }
 
+/* While a large state is loaded another member leads, and sends the log instead: that is applied, and the state dropped. */
+static void log_that_catches_up_is_applied(void **state)
+{
+	unsigned leader = 0, lagging = 0;
+	struct replica_cluster *cluster = one_lags(false, false, &leader, &lagging);
+	struct node *node = cluster_node(cluster, lagging);
+	unsigned other = 6 - leader - lagging;
+	(void)state;
+	cluster->filling = 40u << 20;
+	assert_int_equal(replica_snapshot(cluster_node(cluster, leader)->replica), 0);
+	cluster_run_ms(cluster, 3000);
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	uint64_t last = cluster_status(cluster, lagging).last_index;
+	for (unsigned ms = 0; ms < 10000 && node->n_loads == 0; ms++)
+		cluster_run_ms(cluster, 1);
+	assert_int_equal(node->n_loads, 1);
+	assert_int_equal(cluster_status(cluster, lagging).last_index, last); /* its log is as it was */
+	cluster->turn_by_turn = true;
+	assert_int_equal(replica_transfer(cluster_node(cluster, leader)->replica, other, cluster->now_us), 0);
+	cluster_run_ms(cluster, 100);
+	assert_true(cluster_status(cluster, lagging).last_index > last);
+	cluster->turn_by_turn = false;
+	all_equal(cluster);
+	assert_int_equal(cluster_leader(cluster), other);
+	assert_int_equal(node->n_loads, 1);
+	assert_int_equal(node->n_restored, 0);
+	assert_int_equal(cluster_status(cluster, lagging).installed, 0);
+	/* Its file is there: the next start begins with it. */
+	restart(cluster, lagging);
+	assert_int_equal(node->n_restored, 1);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +291,7 @@ int main(void)
 		cmocka_unit_test(nothing_to_begin_with_is_damage),
 		cmocka_unit_test(an_only_member_gives_up_nothing),
 		cmocka_unit_test(an_only_member_begins_with_the_one_before),
+		cmocka_unit_test(log_that_catches_up_is_applied),
 		cmocka_unit_test(no_memory_is_waited_for),
 		cmocka_unit_test(newer_state_sets_nothing_aside),
 	};
