@@ -67,8 +67,10 @@ static int load_snapshot(struct storage *storage, uint64_t index, struct recover
 	int r = loader != NULL ? snapshot_reader_new(storage, index, &reader, &info, &meta) : -ENOMEM;
 	if (r == 0 && !snapshot_meta_decode(meta, info.config_size, &time_ms, &config))
 		r = STORAGE_E_CORRUPT;
-	if (r == 0)
+	if (r == 0) {
 		note_time(recovered, time_ms);
+		kv_store_load_between(loader, 0, index); /* the log goes on behind it */
+	}
 	int code = r == 0 ? feed_snapshot(reader, loader, &recovered->store)
 			  : ctl_fail(CTL_FAILED, "the snapshot cannot be opened: %s",
 				     r < 0 ? strerror(-r) : storage_result_name(r));
