@@ -45,6 +45,8 @@ struct recovery {
 	uint64_t last_record;	 /* in the newest segment: where the last good record begins, 0 if there is none */
 	bool last_needs_proof;	 /* that record has entries, or is a reset */
 	uint64_t snapshot_index; /* of the newest good one */
+	uint64_t
+		whole_index; /* of the newest one whose bytes are good, though the owner may refuse what they say of its state */
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;
 	bool damage_is_state; /* … whose bytes are good: the owner refuses what they say */

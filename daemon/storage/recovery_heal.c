@@ -70,7 +70,7 @@ static int is_covered(struct recovery *recovery, const struct file *file, bool *
 	return 0;
 }
 
-/* The configuration of the newest good snapshot, if it is newer than the newest of the log. Returns 0 or an error that is
+/* The configuration of the newest whole snapshot, if it is newer than the newest of the log. Returns 0 or an error that is
  * described. */
 static int find_config(struct recovery *recovery)
 {
@@ -78,7 +78,7 @@ static int find_config(struct recovery *recovery)
 	struct snapshot_parser parser = {0};
 	struct snapshot_found found;
 	char name[DISK_NAME_MAX + 1];
-	snapshots_name(name, recovery->snapshot_index, "");
+	snapshots_name(name, recovery->whole_index, "");
 	struct disk *disk = recovery->storage->disk;
 	int64_t got = buf ? disk->ops->read(disk, name, 0, buf, SNAPSHOT_BLOCK_SIZE) : -ENOMEM;
 	if (got > 0 && snapshot_parse(&parser, buf, (size_t)got, &found) == SNAPSHOT_OK &&
@@ -109,7 +109,7 @@ static int may_give_up(struct recovery *recovery)
 	const struct storage_heal *heal = recovery->storage->options.heal;
 	if (recovery->unread)
 		return recovery_refuse_unread(recovery);
-	int r = recovery->snapshot_index > 0 ? find_config(recovery) : 0;
+	int r = recovery->whole_index > 0 ? find_config(recovery) : 0;
 	if (r != 0)
 		return r;
 	return heal->may_give_up(heal->arg, recovery->config, recovery->config_size, recovery->config_in_snapshot)

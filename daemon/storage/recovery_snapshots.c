@@ -44,6 +44,8 @@ static int read_snapshot(struct recovery *recovery, const struct file *file)
 	}
 	bool is_refused = verdict.result == 0 && storage->options.unusable_from > 0 &&
 			  file->number >= storage->options.unusable_from;
+	if (verdict.result == 0 && recovery->whole_index == 0)
+		recovery->whole_index = file->number;
 	if (is_refused) {
 		verdict.result = STORAGE_E_CORRUPT;
 		verdict.what = "the file is as it was written, but the state machine refuses the state in it";

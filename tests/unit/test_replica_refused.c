@@ -176,6 +176,38 @@ static void an_only_member_gives_up_nothing(void **state)
 	cluster_free(cluster);
 }
 
+static void remove_member(struct replica_cluster *cluster, unsigned leader, unsigned id)
+{
+	const struct replicator_change change = {.type = REPLICATOR_REMOVE, .id = id};
+	uint64_t index = 0;
+	assert_int_equal(replica_change(cluster_node(cluster, leader)->replica, &change, cluster->now_us,
+					cluster->now_us / 1000, &index),
+			 0);
+	cluster_run_ms(cluster, 1000);
+	cluster_kill(cluster, id);
+}
+
+/* Nor if only the refused snapshot says that it is the only one: in the file there are still three. */
+static void the_membership_in_a_refused_snapshot_counts(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster->options.storage.segment_size = 16384;
+	cluster->options.heal = true;
+	cluster_start_all(cluster);
+	unsigned leader = cluster_elect(cluster);
+	cluster_run_ms(cluster, 2000);
+	for (unsigned id = 1; id <= 3; id++)
+		if (id != leader)
+			remove_member(cluster, leader, id);
+	for (unsigned k = 0; k < 10; k++)
+		cluster_write(cluster, leader, 4, 500);
+	take_two(cluster, leader, true, true);
+	cluster_kill(cluster, leader);
+	assert_int_equal(cluster_start(cluster, leader), REPLICATOR_E_DAMAGED);
+	cluster_free(cluster);
+}
+
 /* … but with the one before and the log it has everything. */
 static void an_only_member_begins_with_the_one_before(void **state)
 {
@@ -290,6 +322,7 @@ int main(void)
 		cmocka_unit_test(next_snapshot_is_taken),
 		cmocka_unit_test(nothing_to_begin_with_is_damage),
 		cmocka_unit_test(an_only_member_gives_up_nothing),
+		cmocka_unit_test(the_membership_in_a_refused_snapshot_counts),
 		cmocka_unit_test(an_only_member_begins_with_the_one_before),
 		cmocka_unit_test(log_that_catches_up_is_applied),
 		cmocka_unit_test(no_memory_is_waited_for),
