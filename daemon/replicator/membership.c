@@ -81,7 +81,8 @@ bool replica_unseats(const struct replica *replica, const struct wire_message *w
 }
 
 /* Nothing was ever promised to anybody from this directory, and it holds nothing of any cluster: a snapshot that is here, or may be, but
- * is not installed yet, replaces at the next start whatever was founded meanwhile. */
+ * is not installed yet, replaces at the next start whatever was founded meanwhile. One that was refused is of some cluster, too, and that
+ * start may see it otherwise. */
 static bool is_blank(const struct replica *replica)
 {
 	struct raft_status status;
@@ -91,7 +92,7 @@ static bool is_blank(const struct replica *replica)
 	storage_received(replica->storage, &received);
 	return status.config_index == 0 && status.last_index == 0 && status.base_index == 0 &&
 	       status.hard_state.term == 0 && received.phase != STORAGE_SNAPSHOT_FINISHING &&
-	       !storage_snapshot_newest(replica->storage, &newest);
+	       replica->refused.index == 0 && !storage_snapshot_newest(replica->storage, &newest);
 }
 
 static bool is_first_founder(const struct replica *replica)

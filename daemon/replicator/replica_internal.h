@@ -96,11 +96,11 @@ struct replica_restoring {
 	struct replica_receiving received; /* whom it came from; index 0: it is the disk's, at the start */
 };
 
-/* The last received snapshot that this member could not load. */
+/* The last received snapshot that this member could not load, since it installed one; or from: 0, one that it started without. */
 struct replica_refused {
-	uint64_t index, from;
-	unsigned times;	   /* it was taken, one after the other */
-	uint64_t after_us; /* that member's offers of it are passed over before */
+	uint64_t index, from; /* index 0: there was none */
+	unsigned times;	      /* it was taken, one after the other */
+	uint64_t after_us;    /* that member's offers of it are passed over before */
 };
 
 /* A disk without room, or one that does not get on. */

@@ -216,6 +216,8 @@ static int recover_state(struct replica *replica, struct storage_state *ret_stat
 		int r = open_storage(replica, unusable_from, ret_state, message);
 		if (r == 0)
 			r = replica_recover_snapshot(replica, ret_state, ret_recovered, message);
+		if (r == 0 && !ret_state->gave_up)
+			replica->refused.index = unusable_from;
 		if (r != REPLICA_E_REFUSED)
 			return r;
 		raft_assert(unusable_from == 0 || ret_state->snapshot_index < unusable_from);

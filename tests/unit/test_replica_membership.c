@@ -504,7 +504,7 @@ struct snapshot_file {
 };
 
 /* The newest one of a cluster that is gone afterwards. */
-static struct snapshot_file make_snapshot(void)
+static struct snapshot_file make_snapshot(bool spoilt)
 {
 	struct replica_cluster *cluster = cluster_new(3);
 	struct snapshot_file file;
@@ -512,6 +512,7 @@ static struct snapshot_file make_snapshot(void)
 	cluster_start_all(cluster);
 	assert_int_equal(cluster_elect(cluster), 1);
 	cluster_write(cluster, 1, 5, 10);
+	cluster_node(cluster, 1)->spoils = spoilt;
 	assert_int_equal(replica_snapshot(cluster_node(cluster, 1)->replica), 0);
 	cluster_run_ms(cluster, 1000);
 	file.index = cluster_status(cluster, 1).snapshot_index;
@@ -565,7 +566,7 @@ static void receive_all_but_the_name(struct replica_cluster *cluster, unsigned t
  * has no log and no term, and is not blank all the same. */
 static void a_received_snapshot_is_not_blank(void **state)
 {
-	struct snapshot_file file = make_snapshot();
+	struct snapshot_file file = make_snapshot(false);
 	(void)state;
 	for (unsigned to = 1; to <= 3; to += 2) {
 		struct replica_cluster *cluster = cluster_new(3);
@@ -584,6 +585,33 @@ static void a_received_snapshot_is_not_blank(void **state)
 		assert_int_equal(cluster_leader(cluster), 0);
 		cluster_free(cluster);
 	}
+	free(file.bytes);
+}
+
+/* Nor if the member cannot load it: it is of some cluster all the same. */
+static void a_refused_snapshot_is_not_blank(void **state)
+{
+	struct snapshot_file file = make_snapshot(true);
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	receive_all_but_the_name(cluster, 3, &file);
+	cluster_node(cluster, 3)->background_hangs = false;
+	cluster_run_ms(cluster, 1000);
+	assert_true(cluster_journal_has(cluster, 3, "restart it"));
+	for (unsigned k = 0; k < 2; k++) {
+		struct replica *replica = cluster_node(cluster, 3)->replica;
+		assert_int_equal(replica_bootstrap(replica, cluster->now_us, 1), REPLICATOR_E_MEMBERSHIP);
+		cluster_kill(cluster, 3);
+		assert_int_equal(cluster_start(cluster, 3), 0);
+		assert_true(cluster_journal_has(cluster, 3, "passed over a snapshot"));
+		cluster_run_ms(cluster, 1000);
+	}
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	assert_int_equal(cluster_start(cluster, 2), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 0);
+	cluster_free(cluster);
 	free(file.bytes);
 }
 
@@ -661,6 +689,7 @@ int main(void)
 		cmocka_unit_test(founding_is_told_once),
 		cmocka_unit_test(old_hellos_found_no_second_cluster),
 		cmocka_unit_test(a_received_snapshot_is_not_blank),
+		cmocka_unit_test(a_refused_snapshot_is_not_blank),
 		cmocka_unit_test(only_those_who_are_there_found),
 		cmocka_unit_test(a_lost_leader_is_told_once),
 		cmocka_unit_test(old_frames_do_not_cost_the_vote),
