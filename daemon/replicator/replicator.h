@@ -255,8 +255,8 @@ int replicator_new(uint64_t id, const char *config_path, const struct replicator
  * fine. Returns NULL. */
 struct replicator *replicator_free(struct replicator *replicator);
 
-int replicator_fd(
-	const struct replicator *replicator); /* readable (watch it by level, not by edge): call replicator_process */
+/* Readable (watch it by level, not by edge): call replicator_process. */
+int replicator_fd(const struct replicator *replicator);
 
 /* Does all that is due and returns without blocking. 0, or the member must stop now: a negative errno, the disk failed (a
  * failed sync is never retried); REPLICATOR_E_REMOVED, it was removed from the cluster; _E_DIVERGED, _E_LEVEL. */

@@ -44,9 +44,9 @@ struct storage_options {
 	uint32_t segment_size;	  /* bytes; multiple of 4096; only for segments made from now on */
 	uint64_t cache_bytes_max; /* data of entries kept in memory although they are durable */
 	uint32_t level_max;	  /* newest feature level that the owner knows; 0: RAFT_LEVEL_MAX */
-	uint64_t
-		unusable_from; /* snapshots of this entry and later ones do not serve the owner, who has seen what is in them: they
-				 * count as little as damaged ones; 0: all serve */
+	/* Snapshots of this entry and later ones do not serve the owner, who has seen what is in them: they count as little as
+	 * damaged ones; 0: all serve. */
+	uint64_t unusable_from;
 	bool on_trial; /* nothing is begun on the disk before the first storage_process: until then storage_give_back is possible */
 	bool read_only;			 /* inspect a stopped member: repairs nothing, prepares nothing */
 	const struct storage_heal *heal; /* NULL: damage is refused, and nothing is changed */
