@@ -98,30 +98,6 @@ static int list(struct ctl *ctl, struct ctl_call *call)
 
 /* changes ---------------------------------------------------------------------------------------------- */
 
-/* Waits until the entry at index, or a later one, is the committed membership. */
-static int await_change(struct ctl_call *call, uint64_t index)
-{
-	for (;;) {
-		struct kv_membership membership;
-		int code = call_membership(call, &membership);
-		if (code != CTL_OK)
-			return code;
-		if (membership.committed && membership.index >= index) {
-			printf("OK %" PRIu64 "\n", index);
-			(void)fflush(stdout); /* what comes next may take long */
-			return CTL_OK;
-		}
-		if (membership.committed && membership.index < index)
-			return ctl_fail(CTL_FAILED, "the change was lost with its leader: look with 'raftctl member "
-						    "list' and make it again");
-		if (ctl_now_us() >= call->deadline_us)
-			return ctl_fail(CTL_TIMEOUT,
-					"not committed in time; 'raftctl member list' shows what becomes of it");
-		struct timespec pause = {.tv_nsec = LOOK_AGAIN_US * 1000};
-		(void)nanosleep(&pause, NULL); /* woken early it only looks early */
-	}
-}
-
 static const struct kv_member *find_member(const struct kv_membership *membership, uint64_t id)
 {
 	for (uint32_t k = 0; k < membership->count; k++)
@@ -147,6 +123,31 @@ static bool is_made(const struct kv_change *change, const struct kv_membership *
 	return false;
 }
 
+/* Waits until the entry at index, or a later one, is the committed membership. It need not be the one that was asked for: that may have
+ * been cut off with its leader, and another one have taken its place. */
+static int await_change(struct ctl_call *call, const struct kv_change *change, uint64_t index)
+{
+	for (;;) {
+		struct kv_membership membership;
+		int code = call_membership(call, &membership);
+		if (code != CTL_OK)
+			return code;
+		if (membership.committed && membership.index >= index && is_made(change, &membership)) {
+			printf("OK %" PRIu64 "\n", index);
+			(void)fflush(stdout); /* what comes next may take long */
+			return CTL_OK;
+		}
+		if (membership.committed)
+			return ctl_fail(CTL_FAILED, "the change was lost with its leader: look with 'raftctl member "
+						    "list' and make it again");
+		if (ctl_now_us() >= call->deadline_us)
+			return ctl_fail(CTL_TIMEOUT,
+					"not committed in time; 'raftctl member list' shows what becomes of it");
+		struct timespec pause = {.tv_nsec = LOOK_AGAIN_US * 1000};
+		(void)nanosleep(&pause, NULL); /* woken early it only looks early */
+	}
+}
+
 /* The answer to the first copy may be lost, above all when the leader itself was removed: then the second copy is refused because
  * of the first. */
 static int take_refusal(struct ctl_call *call, const struct kv_change *change, const struct kv_answer_body *answer)
@@ -155,7 +156,7 @@ static int take_refusal(struct ctl_call *call, const struct kv_change *change, c
 	char why[256]; /* the answer lives until the next question */
 	(void)snprintf(why, sizeof why, "%.*s", (int)answer->size, (const char *)answer->data);
 	if (call->repeated && call_membership(call, &membership) == CTL_OK && is_made(change, &membership))
-		return await_change(call, membership.index);
+		return await_change(call, change, membership.index);
 	return ctl_fail(CTL_FAILED, "refused: %s", why);
 }
 
@@ -173,7 +174,7 @@ static int ask_change(struct ctl_call *call, const struct kv_change *change)
 		return take_refusal(call, change, &answer);
 	if (answer.answer != KV_ANSWER_OK)
 		return ctl_fail(CTL_FAILED, "refused: %s", ctl_answer_name(answer.answer));
-	return await_change(call, answer.number);
+	return await_change(call, change, answer.number);
 }
 
 static int set_endpoint(char *target, const char *text)
