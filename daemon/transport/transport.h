@@ -52,7 +52,7 @@ struct transport_ops {
 	/* The membership changed. set_peer: from now on there is this peer at this endpoint (copied); one that is there
 	 * already with the same endpoint is left alone, one with another is connected anew. remove_peer: frames to it are
 	 * dropped from now on; an unknown one is fine. No events about it follow. Not between prepare and send. 0 or
-	 * negative errno (-EINVAL, -EPROTONOSUPPORT: no endpoint; -E2BIG: more than RAFT_MEMBERS_MAX). */
+	 * negative errno (-EINVAL, -EPROTONOSUPPORT: no endpoint; -E2BIG: more than TRANSPORT_PEERS_MAX). */
 	int (*set_peer)(struct transport *transport, uint64_t peer, const char *endpoint);
 	void (*remove_peer)(struct transport *transport, uint64_t peer);
 };
@@ -61,6 +61,9 @@ struct transport {
 };
 
 #define TRANSPORT_ENDPOINT_MAX 200u /* characters of an endpoint */
+/* Peers at a time: the members by the log, those of a configuration file that may name none of these, and one that only said itself
+ * where it is. */
+#define TRANSPORT_PEERS_MAX (2u * RAFT_MEMBERS_MAX + 1u)
 
 struct transport_peer {
 	uint64_t id;

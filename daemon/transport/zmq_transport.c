@@ -56,7 +56,7 @@ struct zmq_transport {
 	unsigned frames_in_a_row;
 	size_t prepared_len;
 	bool prepared;
-	struct peer peers[RAFT_MEMBERS_MAX];
+	struct peer peers[TRANSPORT_PEERS_MAX];
 };
 
 static struct zmq_transport *from_base(struct transport *base)
@@ -67,7 +67,7 @@ static struct zmq_transport *from_base(struct transport *base)
 
 static struct peer *find_peer(struct zmq_transport *transport, uint64_t id)
 {
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+	for (unsigned k = 0; k < TRANSPORT_PEERS_MAX; k++)
 		if (transport->peers[k].dealer != NULL && transport->peers[k].stats.id == id)
 			return &transport->peers[k];
 	return NULL;
@@ -77,7 +77,7 @@ static void transport_close(struct transport *base)
 {
 	struct zmq_transport *transport = from_base(base);
 
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+	for (unsigned k = 0; k < TRANSPORT_PEERS_MAX; k++)
 		transport->peers[k].dealer = zmq_socket_free(transport->peers[k].dealer);
 	transport->router = zmq_socket_free(transport->router);
 	transport->context = zmq_context_free(transport->context);
@@ -125,13 +125,13 @@ static int transport_send(struct transport *base, uint64_t id)
 /* Asks the epoll descriptor which sockets have news. */
 static void note_ready(struct zmq_transport *transport)
 {
-	struct epoll_event events[RAFT_MEMBERS_MAX + 1];
+	struct epoll_event events[TRANSPORT_PEERS_MAX + 1];
 	int n = epoll_wait(transport->epoll_fd, events, (int)(sizeof(events) / sizeof(events[0])), 0);
 
 	raft_assert(n >= 0 || errno == EINTR); /* EINTR: nothing noted, and the descriptor is still readable */
 	for (int k = 0; k < n; k++) {
 		uint32_t tag = events[k].data.u32;
-		raft_assert(tag == ROUTER_TAG || tag < RAFT_MEMBERS_MAX);
+		raft_assert(tag == ROUTER_TAG || tag < TRANSPORT_PEERS_MAX);
 		if (tag == ROUTER_TAG)
 			transport->router_ready = true;
 		else
@@ -142,7 +142,7 @@ static void note_ready(struct zmq_transport *transport)
 
 static bool take_link_event(struct zmq_transport *transport, struct transport_event *ret_event)
 {
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++) {
+	for (unsigned k = 0; k < TRANSPORT_PEERS_MAX; k++) {
 		struct peer *peer = &transport->peers[k];
 		if (!peer->link_ready)
 			continue;
@@ -184,7 +184,7 @@ static bool take_frame(struct zmq_transport *transport, struct transport_event *
 
 static bool links_ready(const struct zmq_transport *transport)
 {
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+	for (unsigned k = 0; k < TRANSPORT_PEERS_MAX; k++)
 		if (transport->peers[k].link_ready)
 			return true;
 	return false;
@@ -269,7 +269,7 @@ static int open_router(struct zmq_transport *transport, const char *endpoint)
 
 static struct peer *find_free_slot(struct zmq_transport *transport)
 {
-	for (unsigned k = 0; k < RAFT_MEMBERS_MAX; k++)
+	for (unsigned k = 0; k < TRANSPORT_PEERS_MAX; k++)
 		if (transport->peers[k].dealer == NULL)
 			return &transport->peers[k];
 	return NULL;
@@ -369,8 +369,8 @@ int zmq_transport_open(const char *listen, const struct transport_peer *peers, u
 	raft_assert(listen != NULL && (peers != NULL || n_peers == 0));
 	raft_assert(ret_transport != NULL && ret_message != NULL);
 
-	if (n_peers > RAFT_MEMBERS_MAX)
-		return fail(ret_message, -E2BIG, "connect to more peers than a cluster may have, from", listen);
+	if (n_peers > TRANSPORT_PEERS_MAX)
+		return fail(ret_message, -E2BIG, "connect to more peers than there are places, from", listen);
 	struct zmq_transport *transport = calloc(1, sizeof(*transport));
 	if (transport == NULL)
 		return fail(ret_message, -ENOMEM, "listen on", listen);

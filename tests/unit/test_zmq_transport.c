@@ -593,15 +593,15 @@ static void test_a_failure_names_the_endpoint(void **state)
 	snprintf(fresh, sizeof(fresh), "tcp://127.0.0.1:%u", free_port(AF_INET));
 	memset(longest + 6, 'h', sizeof(longest) - 7);
 	const struct transport_peer bad = {2, "tcp://nobody"}, ok = {3, members[1].endpoint}, twice[2] = {ok, ok};
-	struct transport_peer many[RAFT_MEMBERS_MAX + 1];
-	for (unsigned k = 0; k <= RAFT_MEMBERS_MAX; k++)
+	struct transport_peer many[TRANSPORT_PEERS_MAX + 1];
+	for (unsigned k = 0; k <= TRANSPORT_PEERS_MAX; k++)
 		many[k] = (struct transport_peer){k + 1, members[1].endpoint};
 	assert_open_fails(members[0].endpoint, NULL, 0, -EADDRINUSE, members[0].endpoint);
 	assert_open_fails("udp://x:1", NULL, 0, -EPROTONOSUPPORT, "udp://x:1");
 	assert_open_fails(longest, NULL, 0, -EINVAL, "tcp://hhh");
 	assert_open_fails(fresh, &bad, 1, -EINVAL, "tcp://nobody");
 	assert_open_fails(fresh, twice, 2, -ENOTUNIQ, members[1].endpoint);
-	assert_open_fails(fresh, many, RAFT_MEMBERS_MAX + 1, -E2BIG, fresh);
+	assert_open_fails(fresh, many, TRANSPORT_PEERS_MAX + 1, -E2BIG, fresh);
 	close_mesh(members, 2);
 }
 
@@ -656,7 +656,8 @@ static void test_slots_of_removed_peers_are_used_again(void **state)
 		wait_event(first, TRANSPORT_PEER_UP, id);
 		first->ops->remove_peer(first, id);
 	}
-	for (uint64_t id = 100; id < 100 + RAFT_MEMBERS_MAX; id++)
+	/* Members of a configuration, as many others of a file, and one more. */
+	for (uint64_t id = 100; id <= 100 + 2 * RAFT_MEMBERS_MAX; id++)
 		assert_int_equal(first->ops->set_peer(first, id, members[1].endpoint), 0);
 	assert_int_equal(first->ops->set_peer(first, 200, members[1].endpoint), -E2BIG);
 	close_mesh(members, 2);
