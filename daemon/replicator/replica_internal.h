@@ -108,9 +108,9 @@ struct replica_room {
 	bool full;	   /* as last reported */
 	uint64_t tried;	   /* the voter that leadership was offered to last */
 	uint64_t again_us; /* not offered to the next one before */
-	bool refused;	   /* a proposal, and nothing became durable since */
+	bool refused;	   /* a proposal, and nothing was written since */
 	uint64_t refused_us;
-	uint64_t durable_seq; /* then */
+	uint64_t written_bytes; /* then, to the log */
 };
 
 /* Comparing states. */

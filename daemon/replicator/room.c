@@ -90,6 +90,13 @@ static int hand_over(struct replica *replica)
 	return r < 0 ? r : 0;
 }
 
+static uint64_t written_bytes(const struct replica *replica)
+{
+	struct storage_stats stats;
+	storage_get_stats(replica->storage, &stats);
+	return stats.flushed_bytes;
+}
+
 void replica_note_refusal(struct replica *replica)
 {
 	struct replica_room *room = &replica->room;
@@ -97,10 +104,11 @@ void replica_note_refusal(struct replica *replica)
 		return;
 	room->refused = true;
 	room->refused_us = replica->now_us;
-	room->durable_seq = storage_durable_seq(replica->storage);
+	room->written_bytes = written_bytes(replica);
 }
 
-/* Since a proposal was refused nothing that waits for this member's disk has become durable, for an election timeout. */
+/* Since a proposal was refused the disk has written nothing of what waits for it, for an election timeout. A record of it is enough:
+ * one write of the core may be many, and is durable with the last. */
 static bool queue_waits_in_vain(struct replica *replica)
 {
 	struct replica_room *room = &replica->room;
@@ -108,7 +116,7 @@ static bool queue_waits_in_vain(struct replica *replica)
 	if (!room->refused)
 		return false;
 	raft_get_own_status(replica->core, &status);
-	if (storage_durable_seq(replica->storage) != room->durable_seq || status.durable_index == status.last_index)
+	if (written_bytes(replica) != room->written_bytes || status.durable_index == status.last_index)
 		room->refused = false;
 	return room->refused && replica->now_us - room->refused_us > replica->options.raft.election_timeout_max_us;
 }

@@ -357,10 +357,15 @@ void cluster_kill(struct replica_cluster *cluster, unsigned id)
 static void node_turn(struct node *node)
 {
 	struct replica_cluster *cluster = node->cluster;
-	if (!node->background_hangs)
+	bool log_rests = node->log_step_ms > 0;
+	if (!node->background_hangs && !log_rests)
 		memory_disk_run_all(node->disk, cluster->now_us);
-	while (node->background_hangs && memory_disk_step(node->disk, DISK_LANE_LOG))
+	while (!node->background_hangs && memory_disk_step(node->disk, DISK_LANE_BACKGROUND))
 		;
+	while (!log_rests && memory_disk_step(node->disk, DISK_LANE_LOG))
+		;
+	if (log_rests && cluster->now_us / 1000 % node->log_step_ms == 0)
+		(void)memory_disk_step(node->disk, DISK_LANE_LOG);
 	/* What the owner of an event loop does, but within one instant. */
 	for (unsigned k = 0; k < (cluster->turn_by_turn ? 1 : 10) && node->result == 0; k++) {
 		node->result = replica_process(node->replica, cluster->now_us, cluster->now_us / 1000);

@@ -36,6 +36,7 @@ struct node {
 	bool cut;		 /* from the network */
 	bool deaf;		 /* what is sent to it waits */
 	bool background_hangs;	 /* its disk does nothing but the log's jobs */
+	unsigned log_step_ms;	 /* and one step of those that seldom; 0: all at once */
 	unsigned level_max;	 /* feature levels that its program knows; 0: all */
 	unsigned file;		 /* bit k: member k stands in its configuration file; 0: all do */
 	unsigned connected;	 /* bit k: it was told where member k is */

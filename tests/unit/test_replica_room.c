@@ -177,6 +177,28 @@ static void leader_without_another_file_passes_over_one_that_hangs_too(void **st
 	cluster_free(cluster);
 }
 
+/* One proposal is many records of a slow disk, and durable with the last of them: there is no other disk to hope for as long as this
+ * one gets on. */
+static void leader_whose_disk_gets_on_slowly_stays(void **state)
+{
+	struct replica_cluster *cluster = founded(3);
+	unsigned leader = cluster_leader(cluster);
+	(void)state;
+	cluster_node(cluster, leader)->log_step_ms = 50;
+	assert_int_equal(cluster_propose(cluster, leader, 64, 32 * 1024), 0);
+	uint64_t last = cluster_status(cluster, leader).last_index;
+	unsigned waits_ms = 0;
+	for (; cluster_status(cluster, leader).durable_index < last; waits_ms++) {
+		if (cluster_propose(cluster, leader, 1, 10) == 0)
+			last = cluster_status(cluster, leader).last_index;
+		cluster_run_ms(cluster, 1);
+		assert_int_equal(cluster_leader(cluster), leader);
+		assert_in_range(waits_ms, 0, 20000);
+	}
+	assert_in_range(waits_ms, 1000, 20000);
+	cluster_free(cluster);
+}
+
 /* A follower that was away long enough to need a snapshot, which its disk does not write: it hangs, or is full. What it cannot take it
  * does not ask for all the time. */
 static void follower_does_not_ask_for_what_it_cannot_take(void **state)
@@ -314,6 +336,7 @@ int main(void)
 		cmocka_unit_test(no_promotion_without_room),
 		cmocka_unit_test(single_member_waits_for_room),
 		cmocka_unit_test(leader_without_another_file_hands_over),
+		cmocka_unit_test(leader_whose_disk_gets_on_slowly_stays),
 		cmocka_unit_test(leader_without_another_file_passes_over_one_that_hangs_too),
 		cmocka_unit_test(more_than_a_frame_is_refused_on_a_full_disk),
 		cmocka_unit_test(follower_does_not_ask_for_what_it_cannot_take),
