@@ -16,7 +16,7 @@
 _Static_assert(RAFT_ENDPOINT_MAX <= WIRE_ENDPOINT_MAX, "an endpoint of the configuration fits a frame");
 
 #define ENDPOINT_TOLD_US 1000000u
-#define NOT_A_MEMBER_US 1000000u /* strangers are answered this often at most */
+#define NOT_A_MEMBER_US 1000000u /* a stranger is answered this often at most */
 #define CONNECT_AGAIN_US 10000000u
 #define FOUNDING_US 2000000u /* what others say about themselves counts for founding no longer than this */
 
@@ -328,11 +328,14 @@ static int take_incarnation(struct replica *replica, const struct raft_config *c
 	return r < 0 ? r : 0;
 }
 
-static void tell_stranger(struct replica *replica, uint64_t config_index, uint64_t to)
+/* Each of those that have a slot is answered in its own time; one that asks more often than that keeps nobody else from it. The others,
+ * of which there may be any number, share one. peer: NULL is one of these. */
+static void tell_stranger(struct replica *replica, uint64_t config_index, struct replica_peer *peer, uint64_t to)
 {
-	if (replica->now_us < replica->stranger_told_us + NOT_A_MEMBER_US && replica->stranger_told_us > 0)
+	uint64_t *told_us = peer != NULL ? &peer->stranger_told_us : &replica->stranger_told_us;
+	if (replica->now_us<*told_us + NOT_A_MEMBER_US && * told_us> 0)
 		return;
-	replica->stranger_told_us = replica->now_us;
+	*told_us = replica->now_us;
 	struct wire_message wire = replica_wire_message(replica, WIRE_NOT_A_MEMBER, to);
 	wire.not_a_member.config_index = config_index;
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
@@ -417,7 +420,7 @@ int replica_on_hello(struct replica *replica, const struct wire_message *wire)
 		return 0;
 	const struct raft_config_member *member = raft_config_find(config, wire->from);
 	if (member == NULL && !status.config_pending)
-		tell_stranger(replica, index, wire->from);
+		tell_stranger(replica, index, peer, wire->from);
 	if (status.role != RAFT_LEADER || peer == NULL || member == NULL ||
 	    member->incarnation == wire->from_incarnation)
 		return 0;

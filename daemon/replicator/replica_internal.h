@@ -52,6 +52,7 @@ struct replica_peer {
 	uint64_t greeted_us;		      /* when a hello of it was answered with one */
 	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
 	uint64_t offered_us;		      /* when a snapshot was offered to it last */
+	uint64_t stranger_told_us;	      /* when it was told last that it is no member */
 	struct replica_checkpoint checkpoint; /* its answer in the round under way */
 };
 
@@ -182,9 +183,9 @@ struct replica {
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
 	uint64_t founding_number_until_us;
-	bool unconnected;	/* not all of them could be connected to */
-	uint64_t disconnect_us; /* those that left are disconnected then, and the others tried again */
-	uint64_t stranger_told_us;
+	bool unconnected;	   /* not all of them could be connected to */
+	uint64_t disconnect_us;	   /* those that left are disconnected then, and the others tried again */
+	uint64_t stranger_told_us; /* one that has no slot */
 	uint64_t endpoint_told_us;
 	uint64_t
 		guest; /* can be answered, because it said where, and may be in no configuration known here; 0: there was none */

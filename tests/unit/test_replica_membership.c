@@ -348,6 +348,34 @@ static void change(struct replica_cluster *cluster, unsigned leader, enum replic
 			 0);
 }
 
+/* It was removed while it was away, and asks now and then. Others that are no members either, in the file or not, ask all the time. */
+static void strangers_do_not_keep_others_from_hearing_that_they_are_none(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(5);
+	(void)state;
+	for (unsigned id = 1; id <= 4; id++) {
+		cluster_node(cluster, id)->file = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4;
+		assert_int_equal(cluster_start(cluster, id), 0);
+	}
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	for (unsigned id = 3; id <= 4; id++) {
+		cluster_kill(cluster, id);
+		change(cluster, 1, REPLICATOR_REMOVE, id);
+		cluster_run_ms(cluster, 5000);
+	}
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	for (unsigned ms = 0; ms < 10000; ms += 10) {
+		for (unsigned to = 1; to <= 2; to++) {
+			hello_arrives(cluster, 4, 77, to);
+			hello_arrives(cluster, 5, 78, to);
+		}
+		cluster_run_ms(cluster, 10);
+	}
+	assert_int_equal(cluster_node(cluster, 3)->result, REPLICATOR_E_REMOVED);
+	cluster_free(cluster);
+}
+
 /* One is removed, and another takes its place at once. */
 static void replace_a_member(unsigned places)
 {
@@ -706,6 +734,7 @@ int main(void)
 		cmocka_unit_test(removed_member_that_is_started_again_stops_again),
 		cmocka_unit_test(member_that_is_about_to_join_is_not_removed),
 		cmocka_unit_test(member_that_was_away_finds_one_that_has_moved),
+		cmocka_unit_test(strangers_do_not_keep_others_from_hearing_that_they_are_none),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
