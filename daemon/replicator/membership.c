@@ -341,20 +341,20 @@ static void tell_stranger(struct replica *replica, uint64_t config_index, struct
 	replica_send_wire(replica, &wire); /* arrives if the transport still knows it */
 }
 
-/* What the leader knows of the directory that the configuration names; NULL: nothing. */
-static const struct raft_progress *find_named(const struct raft_status *status, uint64_t id)
+/* The core takes requests from every directory, and counts whatever it takes as heard of the member. */
+void replica_note_named(struct replica *replica, const struct wire_message *wire)
 {
-	for (unsigned k = 0; k < status->n_peers; k++)
-		if (status->peers[k].id == id && status->peers[k].incarnation != 0)
-			return &status->peers[k];
-	return NULL;
+	const struct raft_config *config = replica_config(replica, NULL);
+	const struct raft_config_member *member = config != NULL ? raft_config_find(config, wire->from) : NULL;
+	struct replica_peer *peer = replica_find_peer(replica, wire->from);
+	if (peer != NULL && member != NULL && member->incarnation != 0 && member->incarnation == wire->from_incarnation)
+		peer->named_us = replica->now_us;
 }
 
-/* It is still in use: a second one under the same id is a mistake, or a lie. */
-static bool is_in_contact(const struct replica *replica, const struct raft_progress *named)
+/* The directory that the configuration names is still in use: a second one under the same id is a mistake, or a lie. */
+static bool is_in_contact(const struct replica *replica, const struct replica_peer *peer)
 {
-	return named != NULL &&
-	       replica->now_us < named->last_contact_us + replica->options.raft.election_timeout_max_us;
+	return peer->named_us > 0 && replica->now_us < peer->named_us + replica->options.raft.election_timeout_max_us;
 }
 
 /* A hello alone may be an old one, of a directory that was replaced long ago, and would take the vote of a voter that lacks nothing:
@@ -386,15 +386,14 @@ int replica_on_foreign_answer(struct replica *replica, const struct wire_message
 	uint64_t index = 0;
 	struct replica_peer *peer = replica_find_peer(replica, wire->from);
 	const struct raft_config *config = replica_config(replica, &index);
-	raft_get_status(replica->core, &status);
+	raft_get_own_status(replica->core, &status);
 	if (peer == NULL || wire->type != WIRE_APPEND_REPLY || status.role != RAFT_LEADER)
 		return 0;
 	/* It may believe that it is the member, as long ago it was, and follow: then only who greets it gets a hello. */
 	replica_greet(replica, peer);
-	const struct raft_progress *named = find_named(&status, wire->from);
-	if (!is_expected(peer, wire, status.hard_state.term) || is_in_contact(replica, named))
+	if (!is_expected(peer, wire, status.hard_state.term) || is_in_contact(replica, peer))
 		return 0;
-	if (named != NULL && named->last_contact_us >= peer->returned.numbered_us) {
+	if (peer->named_us >= peer->returned.numbered_us) {
 		expect_answer(replica, peer, wire->from_incarnation, wire->term);
 		return 0;
 	}

@@ -150,6 +150,7 @@ static int replica_take_message(struct replica *replica, const struct wire_messa
 	struct raft_message message;
 	if (!replica_message_from_wire(wire, &message))
 		return 0;
+	replica_note_named(replica, wire);
 	/* Requests are judged by their term and log: this member may not know the configuration yet that made their sender
 	 * one of the cluster. Answers of a directory that is no member count for nothing. */
 	bool counts = message.type == RAFT_MESSAGE_VOTE_REPLY || message.type == RAFT_MESSAGE_APPEND_REPLY;

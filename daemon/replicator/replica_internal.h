@@ -46,6 +46,7 @@ struct replica_returned {
 struct replica_peer {
 	uint64_t id;	      /* 0: the slot is free */
 	uint64_t incarnation; /* as last heard; 0: never */
+	uint64_t named_us;    /* when a message to the core came last from the directory that the configuration names */
 	bool blank;	      /* as its last hello said */
 	uint64_t number;      /* in that hello: its own, or this member's that it repeats; 0: none */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
@@ -265,6 +266,8 @@ unsigned replica_own_role(const struct replica *replica); /* enum replicator_mem
 const struct raft_config *replica_config(const struct replica *replica, uint64_t *ret_index); /* in force; NULL: none */
 /* True when the message comes from a data directory that is not the member's: as an answer it counts for nothing. */
 bool replica_is_foreign(struct replica *replica, const struct wire_message *wire);
+/* Of a message for the core, whether it is counted or not. */
+void replica_note_named(struct replica *replica, const struct wire_message *wire);
 /* It ends this leadership all the same. */
 bool replica_unseats(const struct replica *replica, const struct wire_message *wire);
 int replica_on_foreign_answer(struct replica *replica, const struct wire_message *wire) /* of that directory */

@@ -137,8 +137,9 @@ static void answers_from_before_the_other_directory_spoke_do_not_cost_the_vote(v
 }
 
 /* Its disk was not mounted, and then it was: an empty directory was the member's in between. The directory knows no better than that
- * it is the member's, follows, and does not say hello again. raised: a candidate's request that only it heard raised its term, before. */
-static void come_back_with_the_first_directory(bool raised)
+ * it is the member's, follows, and does not say hello again. raised: a candidate's request that only it heard raised its term, before. campaigns: it asks for
+ * votes all the time, because not all that its leader says arrives. */
+static void come_back_with_the_first_directory(bool raised, bool campaigns)
 {
 	struct replica_cluster *cluster = cluster_new(3);
 	struct node *node = cluster_node(cluster, 3);
@@ -167,7 +168,16 @@ static void come_back_with_the_first_directory(bool raised)
 	memory_disk_free(node->disk);
 	node->disk = disk;
 	assert_int_equal(cluster_start(cluster, 3), 0);
-	cluster_run_ms(cluster, 10000);
+	for (unsigned ms = 0; ms < 10000; ms += 100) {
+		if (campaigns)
+			arrives(cluster, (struct wire_message){.type = WIRE_VOTE_REQUEST,
+							       .from = 3,
+							       .from_incarnation = first,
+							       .to = 1,
+							       .term = cluster_status(cluster, 1).term,
+							       .vote_request = {.pre_vote = true}});
+		cluster_run_ms(cluster, 100);
+	}
 	assert_true(cluster_status(cluster, 3).incarnation == first);
 	unsigned leader = cluster_elect(cluster);
 	assert_int_not_equal(leader, 0);
@@ -178,13 +188,19 @@ static void come_back_with_the_first_directory(bool raised)
 static void the_first_directory_returns(void **state)
 {
 	(void)state;
-	come_back_with_the_first_directory(false);
+	come_back_with_the_first_directory(false, false);
 }
 
 static void the_first_directory_returns_with_a_higher_term(void **state)
 {
 	(void)state;
-	come_back_with_the_first_directory(true);
+	come_back_with_the_first_directory(true, false);
+}
+
+static void the_first_directory_returns_and_campaigns(void **state)
+{
+	(void)state;
+	come_back_with_the_first_directory(false, true);
 }
 
 /* Member 2 leads, member 3 has just begun with an empty directory, and its file does not name member 2. A fourth place is free. */
@@ -725,6 +741,7 @@ int main(void)
 		cmocka_unit_test(answers_from_before_the_other_directory_spoke_do_not_cost_the_vote),
 		cmocka_unit_test(the_first_directory_returns),
 		cmocka_unit_test(the_first_directory_returns_with_a_higher_term),
+		cmocka_unit_test(the_first_directory_returns_and_campaigns),
 		cmocka_unit_test(wiped_member_finds_a_leader_that_its_file_does_not_name),
 		cmocka_unit_test(member_that_was_away_finds_a_leader_that_it_does_not_know),
 		cmocka_unit_test(member_that_was_away_votes_for_one_that_it_does_not_know),
