@@ -78,6 +78,21 @@ static unsigned entries_level(const struct wire_message *wire)
 	return highest;
 }
 
+/* It may be the leader, which no configuration known here names yet: then this member stays behind, and nothing else says why. */
+static void complain_of_newer(struct replica *replica, const struct wire_message *wire, unsigned level)
+{
+	if (replica->too_new_told_us != 0 && replica->now_us < replica->too_new_told_us + COMPLAIN_US)
+		return;
+	replica->too_new_told_us = replica->now_us;
+	replica_log_about(
+		replica, (struct replica_about){.peer = wire->from}, 4, "too-old",
+		"member %llu, which is none that is known here, sends entries of feature level %u, and this program, "
+		"raft-kv " RAFT_KV_VERSION
+		", knows levels up to %u: they are not taken. If it belongs to this cluster, "
+		"install the version that runs there",
+		(unsigned long long)wire->from, level, replica->options.level_max);
+}
+
 bool replica_may_take(struct replica *replica, const struct wire_message *wire)
 {
 	unsigned level = wire->type == WIRE_APPEND ? entries_level(wire) : 0;
@@ -85,6 +100,8 @@ bool replica_may_take(struct replica *replica, const struct wire_message *wire)
 		return true;
 	if (is_believed(replica, wire))
 		replica_fail_level(replica, level);
+	else
+		complain_of_newer(replica, wire, level);
 	return false;
 }
 

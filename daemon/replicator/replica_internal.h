@@ -195,10 +195,11 @@ struct replica {
 	bool leader_missed; /* that there is no leader was reported, once for each time that one is lost */
 
 	/* Feature level. */
-	unsigned level;		 /* of the configuration in force */
-	unsigned level_reported; /* in the journal */
-	uint64_t level_us;	 /* looked at again then; UINT64_MAX: there is nothing to raise */
-	uint64_t too_old_told_us;
+	unsigned level;		  /* of the configuration in force */
+	unsigned level_reported;  /* in the journal */
+	uint64_t level_us;	  /* looked at again then; UINT64_MAX: there is nothing to raise */
+	uint64_t too_old_told_us; /* about another member … */
+	uint64_t too_new_told_us; /* … likewise */
 
 	struct replica_taking taking;
 	struct replica_receiving receiving;

@@ -270,6 +270,19 @@ static const struct transport_ops queue_ops = {
 	.remove_peer = transport_remove_peer,
 };
 
+void cluster_arrives(struct replica_cluster *cluster, struct wire_message message)
+{
+	struct frame **end = &cluster_node(cluster, (unsigned)message.to)->inbox;
+	message.cluster = CLUSTER_ID;
+	struct frame *frame = malloc(sizeof *frame + wire_encoded_size(&message));
+	assert_non_null(frame);
+	*frame = (struct frame){.len = wire_encoded_size(&message)};
+	wire_encode(&message, frame->bytes);
+	while (*end)
+		end = &(*end)->next;
+	*end = frame;
+}
+
 /* The cluster ------------------------------------------------------------------------------------------ */
 
 struct replica_cluster *cluster_new(unsigned n)

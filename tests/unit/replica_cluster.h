@@ -8,6 +8,7 @@
 #define RAFT_KV_TESTS_REPLICA_CLUSTER_H
 
 #include "daemon/replicator/replica.h"
+#include "daemon/transport/wire.h"
 #include "tests/unit/memory_disk.h"
 
 #include <setjmp.h>
@@ -96,6 +97,8 @@ unsigned cluster_leader(struct replica_cluster *cluster); /* 0: none, or two */
 int cluster_propose(struct replica_cluster *cluster, unsigned id, unsigned n, uint32_t size);
 /* The same, and runs until all that are up have applied them; fails the test when that takes seconds. */
 void cluster_write(struct replica_cluster *cluster, unsigned id, unsigned n, uint32_t size);
+/* As a frame that was on its way for long: it is the next that message.to receives after those that wait already. */
+void cluster_arrives(struct replica_cluster *cluster, struct wire_message message);
 struct replicator_status cluster_status(struct replica_cluster *cluster, unsigned id);
 bool cluster_journal_has(struct replica_cluster *cluster, unsigned id, const char *text);
 struct node *cluster_node(struct replica_cluster *cluster, unsigned id);

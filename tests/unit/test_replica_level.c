@@ -193,6 +193,44 @@ static void new_member_that_is_too_old_is_told_so_and_gets_nothing(void **state)
 	cluster_free(cluster);
 }
 
+/* Its leader joined while it was away, and sends it a configuration that it does not understand: from somebody whom it does not know,
+ * that is no reason to stop, but it says why it stays behind. */
+static void entries_of_a_newer_level_from_a_stranger_are_named(void **state)
+{
+	struct replica_cluster *cluster = start_at(3, 2);
+	uint8_t bytes[RAFT_CONFIG_SIZE_MAX];
+	uint64_t index = 0;
+	(void)state;
+	struct replicator_status before = cluster_status(cluster, 3);
+	struct raft_config config =
+		*raft_config_at(replica_core(cluster_node(cluster, 3)->replica), before.last_index, &index);
+	config.level = 3;
+	struct raft_entry entry = {.term = before.term + 1,
+				   .type = RAFT_ENTRY_CONFIG,
+				   .data = bytes,
+				   .size = (uint32_t)raft_config_encode(&config, bytes)};
+	struct wire_message append = {
+		.type = WIRE_APPEND,
+		.from = 4,
+		.from_incarnation = 77,
+		.to = 3,
+		.term = before.term + 1,
+		.append = {
+			.prev_index = before.last_index, .prev_term = before.term, .n_entries = 1, .entries = &entry}};
+	struct node *node = cluster_node(cluster, 3);
+	for (unsigned k = 0; k < 100; k++) {
+		cluster_arrives(cluster, append);
+		cluster_run_ms(cluster, 50);
+	}
+	assert_int_equal(node->result, 0);
+	assert_int_equal(level(cluster, 3), 2);
+	const char *line = strstr(node->journal, "4 too-old member 4");
+	assert_non_null(line);
+	assert_non_null(strstr(line, "feature level 3"));
+	assert_null(strstr(line + strlen("4 too-old"), "too-old")); /* not for each of them */
+	cluster_free(cluster);
+}
+
 /* Nothing but a snapshot tells a wiped member, and a start behind a snapshot. */
 static void snapshots_carry_the_level(void **state)
 {
@@ -275,6 +313,7 @@ int main(void)
 		cmocka_unit_test(member_that_went_back_while_cut_off_stops),
 		cmocka_unit_test(learners_count),
 		cmocka_unit_test(new_member_that_is_too_old_is_told_so_and_gets_nothing),
+		cmocka_unit_test(entries_of_a_newer_level_from_a_stranger_are_named),
 		cmocka_unit_test(snapshots_carry_the_level),
 		cmocka_unit_test(snapshot_that_hides_its_level_is_refused_at_the_start),
 	};

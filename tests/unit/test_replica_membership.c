@@ -1,8 +1,6 @@
 /* Whole members that found a cluster, or come back with an empty directory. */
 #include "tests/unit/replica_cluster.h"
 
-#include "daemon/transport/wire.h"
-
 #include <stdio.h>
 
 static void start_empty(struct replica_cluster *cluster, unsigned id)
@@ -14,18 +12,9 @@ static void start_empty(struct replica_cluster *cluster, unsigned id)
 	assert_int_equal(cluster_start(cluster, id), 0);
 }
 
-/* As a frame that was on its way for long. */
 static void arrives(struct replica_cluster *cluster, struct wire_message message)
 {
-	struct frame **end = &cluster_node(cluster, (unsigned)message.to)->inbox;
-	message.cluster = cluster->options.cluster;
-	struct frame *frame = malloc(sizeof *frame + wire_encoded_size(&message));
-	assert_non_null(frame);
-	*frame = (struct frame){.len = wire_encoded_size(&message)};
-	wire_encode(&message, frame->bytes);
-	while (*end)
-		end = &(*end)->next;
-	*end = frame;
+	cluster_arrives(cluster, message);
 }
 
 static void hello_arrives(struct replica_cluster *cluster, unsigned from, uint64_t incarnation, unsigned to)
