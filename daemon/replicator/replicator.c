@@ -252,7 +252,8 @@ static void count_bytes(void *arg, const char *name, uint64_t size)
 {
 	struct start *start = arg;
 	(void)name;
-	start->bytes_max += 2 * size; /* once to verify it, once to take it in */
+	if (size != DISK_NO_FILE)
+		start->bytes_max += 2 * size; /* once to verify it, once to take it in */
 }
 
 static void on_read(void *arg, size_t bytes)
@@ -287,8 +288,8 @@ static int open_replica(struct replicator *replicator, const struct config *conf
 	int transport_fd = transport->ops->fd(transport);
 	struct start start = {.machine = &replicator->machine, .arg = arg};
 	watch_start(disk, &start);
-	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_BOOTTIME), &replicator->replica,
-			 message);
+	r = replica_open(&options, disk, transport, &replicator->machine, arg, clock_us(CLOCK_BOOTTIME),
+			 &replicator->replica, message);
 	if (r != 0)
 		return r;
 	disk_posix_watch_reads(disk, NULL, NULL);

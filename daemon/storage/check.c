@@ -368,6 +368,8 @@ int storage_check(struct disk *disk, struct storage_check *check)
 		walk->recovery.message = walk->message;
 		r = recovery_list_files(disk, &walk->recovery.files);
 	}
+	if (r == 0 && walk->recovery.files.no_file[0] != '\0')
+		damage(walk, walk->recovery.files.no_file, 0, "is no regular file");
 	if (r == 0)
 		r = walk_files(walk);
 	if (r == 0) {

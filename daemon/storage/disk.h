@@ -62,12 +62,15 @@ struct disk_completion {
 	uint64_t duration_us; /* of the job's execution, for the sync latency metric */
 };
 
+#define DISK_NO_FILE UINT64_MAX /* size of what is no regular file: a folder, a symbolic link … */
+
 struct disk;
 
 struct disk_ops {
 	void (*close)(struct disk *disk); /* waits for jobs under way; frees */
 
-	/* Names of all regular files; calls visit for each. 0 or negative errno. */
+	/* Names of all regular files, and of what is none with DISK_NO_FILE for its size; calls visit for each. 0 or negative
+	 * errno. */
 	int (*list)(struct disk *disk, void (*visit)(void *arg, const char *name, uint64_t size), void *arg);
 	/* Reads up to len bytes at offset. Returns the count (short at the end of the file) or negative errno. */
 	int64_t (*read)(struct disk *disk, const char *name, uint64_t offset, uint8_t *buf, size_t len);

@@ -253,7 +253,7 @@ static int posix_list(struct disk *base, void (*visit)(void *arg, const char *na
 			r = -errno;
 			break;
 		}
-		if (strlen(item->d_name) > DISK_NAME_MAX || (item->d_type != DT_REG && item->d_type != DT_UNKNOWN))
+		if (strlen(item->d_name) > DISK_NAME_MAX)
 			continue;
 		if (fstatat(dirfd(stream), item->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno == ENOENT)
@@ -261,8 +261,7 @@ static int posix_list(struct disk *base, void (*visit)(void *arg, const char *na
 			r = -errno;	  /* to pass over it would be to forget what is in it */
 			break;
 		}
-		if (S_ISREG(info.st_mode))
-			visit(arg, item->d_name, (uint64_t)info.st_size);
+		visit(arg, item->d_name, S_ISREG(info.st_mode) ? (uint64_t)info.st_size : DISK_NO_FILE);
 	}
 	(void)closedir(stream);
 	return r;

@@ -109,6 +109,11 @@ static void visit_file(void *arg, const char *name, uint64_t size)
 		visit_aside(files, name);
 		return; /* not ours any more, or never */
 	}
+	if (size == DISK_NO_FILE) {
+		if (file.kind != FILE_TEMPORARY)
+			(void)snprintf(files->no_file, sizeof(files->no_file), "%s", name);
+		return;
+	}
 	if (files->count == files->capacity) {
 		size_t capacity = files->capacity > 0 ? files->capacity * 2 : 16;
 		struct file *grown = reallocarray(files->items, capacity, sizeof(*grown));
@@ -243,6 +248,14 @@ static void report(struct storage *storage, struct storage_state *state)
 	state->level = storage->level;
 }
 
+/* Without it the log would seem to end early, and the member forget what it promised. It is not ours to follow or to set aside. */
+static int refuse_no_file(struct recovery *recovery)
+{
+	return recovery_refuse(recovery, STORAGE_E_CORRUPT, recovery->files.no_file, 0,
+			       "is no regular file: the file that belongs here may lie elsewhere. Put it back under "
+			       "this name, then start again. Nothing was changed");
+}
+
 int recovery_run(struct storage *storage, struct storage_state *ret_state, char *ret_message)
 {
 	struct recovery recovery = {.storage = storage, .state = ret_state, .message = ret_message};
@@ -251,6 +264,9 @@ int recovery_run(struct storage *storage, struct storage_state *ret_state, char 
 		r = recovery_refuse_error(&recovery, "data directory", 0, r);
 	ret_state->blank = recovery.files.n_segments == 0;
 	ret_state->aside = recovery.files.n_asides > 0;
+	bool heals = storage->options.heal && !storage->options.read_only && recovery.files.no_file[0] == '\0';
+	if (r == 0 && recovery.files.no_file[0] != '\0')
+		r = refuse_no_file(&recovery);
 	if (r == 0)
 		r = recovery_read_snapshots(&recovery);
 	if (r == 0)
@@ -263,7 +279,7 @@ int recovery_run(struct storage *storage, struct storage_state *ret_state, char 
 		r = recovery_create_log(&recovery);
 	if (r == 0)
 		report(storage, ret_state);
-	if (r == STORAGE_E_CORRUPT && storage->options.heal && !storage->options.read_only)
+	if (r == STORAGE_E_CORRUPT && heals)
 		r = recovery_heal(&recovery);
 	log_cache_shrink(&storage->cache);
 	free(recovery.config);

@@ -25,6 +25,7 @@ struct files {
 	size_t n_segments;
 	uint32_t n_asides; /* the highest number behind ASIDE_SUFFIX */
 	bool out_of_memory;
+	char no_file[DISK_NAME_MAX + 1]; /* bears the name of one of ours, and is none; "": nothing does */
 };
 
 #define ASIDE_SUFFIX ".damaged-" /* and a number: files that were set aside */

@@ -434,11 +434,20 @@ static void count_file(void *arg, const char *name, uint64_t size)
 	unsigned *counts = arg;
 	if (strcmp(name, "a") == 0 && size == 4096)
 		counts[0]++;
-	else if (strcmp(name, "lock") != 0)
+	else if (strcmp(name, "lock") != 0 && size != DISK_NO_FILE)
 		counts[1]++;
 }
 
-static void listing_shows_regular_files_only(void **state)
+static void count_others(void *arg, const char *name, uint64_t size)
+{
+	unsigned *counts = arg;
+	if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && size == DISK_NO_FILE) {
+		assert_string_equal(name, "folder");
+		counts[1]++;
+	}
+}
+
+static void listing_tells_files_from_others(void **state)
 {
 	struct fixture *f = *state;
 	char path[400];
@@ -449,6 +458,8 @@ static void listing_shows_regular_files_only(void **state)
 	assert_int_equal(f->disk->ops->list(f->disk, count_file, counts), 0);
 	assert_int_equal(counts[0], 1);
 	assert_int_equal(counts[1], 0);
+	assert_int_equal(f->disk->ops->list(f->disk, count_others, counts), 0);
+	assert_int_equal(counts[1], 1);
 	assert_int_equal(rmdir(path), 0);
 }
 
@@ -592,6 +603,43 @@ static void log_survives_sigkill(void **state)
 	f->disk = NULL;
 }
 
+static bool give_up(void *arg, const uint8_t *config, uint32_t size, bool in_snapshot)
+{
+	(void)config, (void)size, (void)in_snapshot;
+	++*(unsigned *)arg;
+	return true;
+}
+
+/* Somebody moved a large file to another disk, and put a link in its place. Whoever passes over it finds a shorter log. */
+static void file_that_is_elsewhere_is_not_missing(void **state)
+{
+	static const char *const names[] = {"segment-0000000000000002", "snapshot-0000000000000005",
+					    "segment-0000000000000001"};
+	struct fixture *f = *state;
+	struct storage *storage = NULL;
+	struct storage_state found;
+	char message[STORAGE_MESSAGE_MAX], path[400];
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = give_up, .arg = &asked};
+	struct storage_options options = {
+		.cluster_id = 1, .member_id = 1, .incarnation = 1, .segment_size = 1 << 20, .heal = &heal};
+	assert_int_equal(storage_open(f->disk, &options, &storage, &found, message), 0);
+	storage_free(storage);
+	for (unsigned k = 0; k < 3; k++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", f->directory, names[k]);
+		(void)unlink(path); /* the last one is there */
+		assert_int_equal(k == 1 ? mkdir(path, 0700) : symlink("/elsewhere", path), 0);
+		assert_int_equal(disk_posix_open(f->directory, &f->disk), 0);
+		assert_int_equal(storage_open(f->disk, &options, &storage, &found, message), STORAGE_E_CORRUPT);
+		assert_non_null(strstr(message, names[k]));
+		assert_non_null(strstr(message, "no regular file"));
+		f->disk->ops->close(f->disk);
+		f->disk = NULL;
+		assert_int_equal(remove(path), 0);
+	}
+	assert_int_equal(asked, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -613,8 +661,9 @@ int main(void)
 		TEST(jobs_are_bounded),
 		TEST(hung_job_shows_its_age),
 		TEST(readonly_disk_refuses_changes),
-		TEST(listing_shows_regular_files_only),
+		TEST(listing_tells_files_from_others),
 		TEST(file_that_cannot_be_looked_at_is_not_missing),
+		TEST(file_that_is_elsewhere_is_not_missing),
 		TEST(log_survives_reopening_on_real_files),
 		TEST(log_survives_sigkill),
 	};
