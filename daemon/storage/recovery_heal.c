@@ -1,7 +1,7 @@
 /*
  * Opening a damaged directory: what can no longer be used is set aside under other names, and never deleted.
  *
- * Two steps, the smaller first.  If a good snapshot covers all segments up to the damaged one, only those go: what is left
+ * Two steps, the smaller first.  If a good snapshot covers all segments up to the damaged ones, only those go: what is left
  * is what compaction would have left, and nothing that the member promised is forgotten.  Otherwise everything goes, and the
  * directory is blank: its member is another one from then on, under another incarnation.  That is up to the
  * owner, who knows whether there are others to learn from.
@@ -43,30 +43,42 @@ static int set_aside_until(struct recovery *recovery, uint64_t end, bool snapsho
 	return r;
 }
 
-/* The segment behind the damaged one, or NULL. */
-static const struct file *segment_behind(const struct recovery *recovery)
+/* What that segment's header is. Returns 0 or an error that is described. */
+static int look_at_header(struct recovery *recovery, const struct file *file, enum format_result *ret_header,
+			  struct format_segment *ret_segment)
 {
-	for (size_t i = 0; i < recovery->files.n_segments; i++)
-		if (recovery->bad && recovery->files.items[i].number > recovery->bad->number)
-			return &recovery->files.items[i];
-	return NULL;
-}
-
-/* Does the log, beginning with that segment, go on behind a good snapshot? Returns 0 or an error that is described. */
-static int is_covered(struct recovery *recovery, const struct file *file, bool *ret_covered)
-{
-	const struct storage_options *options = &recovery->storage->options;
-	struct format_segment segment;
 	uint64_t checksum = 0;
 	const uint8_t *buf = NULL;
 	size_t len = 0;
 	int r = recovery_look(recovery, file, 0, FORMAT_HEADER_SIZE, &buf, &len);
-	if (r != 0)
-		return r;
-	*ret_covered = format_segment_decode(buf, len, &segment, &checksum) == FORMAT_OK &&
-		       segment.sequence == file->number && segment.identity.cluster_id == options->cluster_id &&
-		       segment.identity.member_id == options->member_id && recovery->snapshot_index > 0 &&
+	if (r == 0)
+		*ret_header = format_segment_decode(buf, len, ret_segment, &checksum);
+	return r;
+}
+
+static bool belongs_here(const struct recovery *recovery, const struct file *file, const struct format_segment *segment)
+{
+	const struct storage_options *options = &recovery->storage->options;
+	return segment->sequence == file->number && segment->identity.cluster_id == options->cluster_id &&
+	       segment->identity.member_id == options->member_id;
+}
+
+/* Does the log go on behind a good snapshot? It does so with the first segment behind the damaged one whose header verifies: those in
+ * between are damaged as well. *ret_end: the last number that is to go. Returns 0 or an error that is described. */
+static int is_covered(struct recovery *recovery, bool *ret_covered, uint64_t *ret_end)
+{
+	struct format_segment segment;
+	enum format_result header = FORMAT_BAD;
+	const struct file *file = NULL;
+	for (size_t i = 0; recovery->bad && i < recovery->files.n_segments && header == FORMAT_BAD; i++) {
+		file = &recovery->files.items[i];
+		int r = file->number > recovery->bad->number ? look_at_header(recovery, file, &header, &segment) : 0;
+		if (r != 0)
+			return r;
+	}
+	*ret_covered = header == FORMAT_OK && belongs_here(recovery, file, &segment) && recovery->snapshot_index > 0 &&
 		       segment.base_index <= recovery->snapshot_index;
+	*ret_end = *ret_covered ? segment.sequence - 1 : UINT64_MAX;
 	return 0;
 }
 
@@ -120,16 +132,15 @@ static int may_give_up(struct recovery *recovery)
 int recovery_heal(struct recovery *recovery)
 {
 	struct storage_state *state = recovery->state;
-	const struct file *behind = segment_behind(recovery);
+	uint64_t end = UINT64_MAX;
 	bool covered = false;
 	char what[STORAGE_MESSAGE_MAX];
 	(void)snprintf(what, sizeof(what), "%s", recovery->message);
-	int r = behind ? is_covered(recovery, behind, &covered) : 0;
+	int r = is_covered(recovery, &covered, &end);
 	if (r == 0 && !covered)
 		r = may_give_up(recovery);
 	if (r == 0)
-		r = covered ? set_aside_until(recovery, recovery->bad->number, false)
-			    : set_aside_until(recovery, UINT64_MAX, true);
+		r = set_aside_until(recovery, end, !covered);
 	if (r != 0)
 		return r;
 	state->gave_up |= !covered;

@@ -131,6 +131,49 @@ static void what_a_snapshot_covers_is_set_aside(void **state)
 	assert_int_equal(f->found.snapshot_index, 50);
 }
 
+/* Headers of neighbours do not verify: the segment behind the damaged one does not say where it begins. The one behind that does. */
+static void what_a_snapshot_covers_is_set_aside_with_more_than_one_header(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = answer_no, .arg = &asked};
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, 50, 1), 0);
+	close_log(f);
+	damage_file(f->disk, "segment-0000000000000001", 40);
+	damage_file(f->disk, "segment-0000000000000002", 40);
+	uint64_t n = 0;
+	while (interrupt(f, &heal, n, true))
+		n++;
+	assert_true(n > 2);
+	f->options.heal = &heal;
+	assert_int_equal(open_log(f), 0);
+	assert_int_equal(asked, 0);
+	assert_true(exists(f->disk, "segment-0000000000000002.damaged-1"));
+	assert_true(exists(f->disk, "segment-0000000000000003"));
+	assert_false(f->found.gave_up);
+	assert_int_equal(f->found.last_index, ENTRIES);
+}
+
+/* … and is the last one: nobody knows what it promised. */
+static void rotten_header_of_the_last_segment_is_not_covered(void **state)
+{
+	struct fixture *f = *state;
+	unsigned asked = 0;
+	const struct storage_heal heal = {.may_give_up = answer_no, .arg = &asked};
+	char name[64];
+	assert_int_equal(log_fixture_snapshot(f->storage, f->disk, ENTRIES, 1), 0);
+	unsigned segments = (unsigned)stats(f).segments;
+	close_log(f);
+	for (unsigned k = segments - 1; k <= segments; k++) {
+		(void)snprintf(name, sizeof(name), "segment-%016x", k);
+		damage_file(f->disk, name, 40);
+	}
+	f->options.heal = &heal;
+	assert_int_equal(open_log(f), STORAGE_E_CORRUPT);
+	assert_int_equal(asked, 1);
+	assert_true(exists(f->disk, "segment-0000000000000001"));
+}
+
 static void everything_else_is_given_up_if_the_owner_agrees(void **state)
 {
 	struct fixture *f = *state;
@@ -380,6 +423,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_a_snapshot_covers_is_set_aside, setup_log, teardown),
+		cmocka_unit_test_setup_teardown(what_a_snapshot_covers_is_set_aside_with_more_than_one_header,
+						setup_log, teardown),
+		cmocka_unit_test_setup_teardown(rotten_header_of_the_last_segment_is_not_covered, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(everything_else_is_given_up_if_the_owner_agrees, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_given_up_for_a_read_that_failed, setup_log, teardown),
 		cmocka_unit_test_setup_teardown(snapshots_without_a_log_are_read_before_they_are_given_up, setup_log,
