@@ -403,6 +403,7 @@ int replica_on_snapshot_offer(struct replica *replica, const struct wire_message
 	if (receiving->index == wire->snapshot_offer.index && receiving->term == wire->snapshot_offer.term) {
 		receiving->from = wire->from;
 		receiving->leader_term = wire->term;
+		receiving->total = wire->snapshot_offer.size; /* of that member's file */
 		return 0; /* it is under way; what was lost is asked for again in time */
 	}
 	struct replica_receiving offered = {.index = wire->snapshot_offer.index,

@@ -383,6 +383,39 @@ static void received_snapshot_that_rots_is_received_again(void **state)
 	cluster_free(cluster);
 }
 
+/* Two members may have taken the snapshot of the same entry, and their files have different sizes: who leads now has the longer one. */
+static void snapshot_of_the_next_leader_may_be_longer(void **state)
+{
+	unsigned leader = 0, lagging = 0;
+	struct replica_cluster *cluster = one_lags(&leader, &lagging);
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		assert_int_equal(replica_snapshot(cluster_node(cluster, leader)->replica), 0);
+		cluster_run_ms(cluster, 1000);
+		cluster_write(cluster, leader, 1, 10);
+	}
+	struct replicator_status status = cluster_status(cluster, leader);
+	uint64_t other = 6 - leader - lagging;
+	cluster_node(cluster, leader)->cut = true;
+	assert_int_equal(cluster_start(cluster, lagging), 0);
+	cluster_arrives(cluster,
+			(struct wire_message){
+				.type = WIRE_SNAPSHOT_OFFER,
+				.from = other,
+				.from_incarnation = cluster_status(cluster, (unsigned)other).incarnation,
+				.to = lagging,
+				.term = status.term,
+				.snapshot_offer = {.index = status.snapshot_index, .term = status.term, .size = 100}});
+	cluster_run_ms(cluster, 1);
+	cluster_node(cluster, leader)->cut = false;
+	assert_true(cluster_journal_has(cluster, lagging, "snapshot-receive"));
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_status(cluster, lagging).installed, 1);
+	cluster_write(cluster, cluster_elect(cluster), 1, 10);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -392,6 +425,7 @@ int main(void)
 		cmocka_unit_test(leader_heals_the_header_of_its_snapshot),
 		cmocka_unit_test(leader_replaces_a_snapshot_that_cannot_be_read),
 		cmocka_unit_test(received_snapshot_that_rots_is_received_again),
+		cmocka_unit_test(snapshot_of_the_next_leader_may_be_longer),
 		cmocka_unit_test(unapplied_damage_stops_the_member),
 		cmocka_unit_test(damaged_member_rejoins),
 		cmocka_unit_test(all_damaged_found_nothing),
