@@ -76,6 +76,16 @@ static bool is_replaced(const struct platter_change *changes, size_t n, size_t k
 	       strcmp(changes[k + 1].new_name, changes[k].old_name) == 0;
 }
 
+/* A process that died left a change behind, and the next one changes the same file before anybody syncs the directory: nobody will
+ * ever see the name in between. */
+static bool is_changed(const struct platter_change *changes, size_t begin, size_t end, const struct platter_file *file)
+{
+	for (size_t k = begin; k < end; k++)
+		if (changes[k].file == file)
+			return true;
+	return false;
+}
+
 /* The hooks of the check that nothing is promised before it is durable know files by their durable names. */
 void sim_disk_sync_names(struct sim_disk *disk)
 {
@@ -86,6 +96,8 @@ void sim_disk_sync_names(struct sim_disk *disk)
 	platter->n_changes = platter->changes_capacity = 0;
 	platter_sync_directory(platter);
 	for (size_t k = 0; k < n; k++) {
+		const char *old_name = is_changed(changes, 0, k, changes[k].file) ? "" : changes[k].old_name;
+		const char *new_name = is_changed(changes, k + 1, n, changes[k].file) ? "" : changes[k].new_name;
 		if (sim_disk_is_aside(changes[k].old_name) || is_replaced(changes, n, k))
 			continue;
 		if (sim_disk_is_aside(changes[k].new_name)) {
@@ -93,7 +105,7 @@ void sim_disk_sync_names(struct sim_disk *disk)
 			note_aside(disk);
 			continue;
 		}
-		sim_durable_rename(disk->sim, disk->member, changes[k].old_name, changes[k].new_name);
+		sim_durable_rename(disk->sim, disk->member, old_name, new_name);
 	}
 	free(changes);
 }
