@@ -232,7 +232,7 @@ static void check_disk(struct sim *sim, unsigned number, const struct raft_statu
 }
 
 /* A leader says of another member that it has lost what it had acknowledged: only of those that did. It remembers what it found out
- * when it led before. Of a directory that is gone nobody knows any more; what it had sent may still be on its way. */
+ * when it led before, also of the one that has another's place now. Of a directory that is gone nobody knows any more; what it had sent may still be on its way. */
 static void check_losses(const struct sim *sim, unsigned number, const struct raft_status *before,
 			 const struct raft_status *after)
 {
@@ -241,6 +241,7 @@ static void check_losses(const struct sim *sim, unsigned number, const struct ra
 		const struct raft_progress *peer = &after->peers[k];
 		for (unsigned i = 0; i < before->n_peers; i++)
 			if (before->peers[i].id == peer->id && before->peers[i].losses < peer->losses &&
+			    before->peers[i].incarnation == peer->incarnation &&
 			    peer->incarnation == sim->members[peer->id - 1].incarnation &&
 			    sim->checks->members[peer->id - 1].forgotten == 0)
 				sim_fail(sim, "member %u says that member %" PRIu64 " has lost entries, and it has not",
