@@ -81,7 +81,7 @@ void sim_fault_put_away(struct sim *sim, unsigned number)
 static int bring_back(struct sim *sim, unsigned number, uint64_t down_us)
 {
 	struct sim_member *member = &sim->members[number];
-	if (!sim_fault_may_lose(sim, number))
+	if (!sim_fault_may_lose(sim, number) || !sim_member_is_warned(sim, number))
 		return 0;
 	if (member->up)
 		sim_member_crash(sim, number, SIM_POWER_CUT);
