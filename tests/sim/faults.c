@@ -452,7 +452,9 @@ static void calm_member(struct sim *sim, unsigned number)
 	member->doom = (struct sim_doom){0};
 	member->slow_until_us = 0;
 	sim_platter_calm(member->disk_files);
-	if (!member->up && !member->lost && sim_fault_is_present(sim, number))
+	/* Somebody made it a member before it started for the first time, and was about to start it: no later than now. */
+	bool is_due = member->absent && !member->removed && ((sim->committed.members >> number) & 1) != 0;
+	if (!member->up && !member->lost && (is_due || sim_fault_is_present(sim, number)))
 		sim_member_start(sim, number);
 	resume(sim, number);
 	sim_clock_set(sim, number, drift, 0);
