@@ -211,6 +211,8 @@ static inline const struct sim_committed *sim_committed(const struct sim_checks 
 
 /* check_forget.c */
 void sim_check_forget(struct sim *sim); /* now and then: what can be forgotten */
+/* Of what the log on this member's platter leads to: it was damaged for good, and nobody waited for it. */
+bool sim_check_is_forgotten(const struct sim *sim, unsigned number);
 
 /* check_entries.c */
 uint32_t sim_entry_find(const struct sim_checks *checks, uint64_t index, uint64_t term);

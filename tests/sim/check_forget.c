@@ -37,6 +37,11 @@ static uint64_t needed_by(const struct sim *sim, unsigned number)
 	return index;
 }
 
+bool sim_check_is_forgotten(const struct sim *sim, unsigned number)
+{
+	return needed_on(sim->checks, &sim->checks->members[number].shadow) < sim->checks->floor;
+}
+
 static bool is_named(const struct sim *sim, unsigned number)
 {
 	const struct sim_checks *checks = sim->checks;

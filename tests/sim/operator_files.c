@@ -267,7 +267,7 @@ int sim_operator_check(struct sim *sim, unsigned number)
 		 check.base_index + 1, check.last_index);
 	if (r < 0 || (r > 0 && !unread && !sim_platter_damaged(member->disk_files)))
 		sim_fail(sim, "the check of member %u finds damage where there is none: %d", number + 1, r);
-	if (r != 0 && member->lost)
+	if (member->lost && (r != 0 || sim_check_is_forgotten(sim, number)))
 		return 1;
 	member->lost = false; /* what rots twice may be whole again: the operator sees it, and starts the member */
 	uint64_t misdirected =
