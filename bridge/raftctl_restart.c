@@ -96,7 +96,7 @@ static int find_units(struct restart *restart)
 	char *rest = NULL;
 	int code = ctl_systemctl(list, ctl_now_us() + SYSTEMCTL_US, listing, sizeof listing);
 	if (code == CTL_TIMEOUT)
-		return ctl_fail(code, "systemctl does not answer");
+		return ctl_fail((enum ctl_exit)code, "systemctl does not answer");
 	if (code != CTL_OK)
 		return code;
 	for (char *line = strtok_r(listing, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
@@ -293,14 +293,14 @@ static int restart_unit(const char *verb, const char *unit, uint64_t deadline_us
 	const char *const arguments[] = {verb, unit, NULL};
 	int code = ctl_systemctl(arguments, deadline_us, output, sizeof output);
 	if (code == CTL_TIMEOUT)
-		return ctl_fail(code,
+		return ctl_fail((enum ctl_exit)code,
 				"%s is not ready in time. systemd goes on with it: see systemctl status %s and "
 				"journalctl -u %s. Nothing else is restarted",
 				unit, unit, unit);
 	if (code != CTL_OK && starts_later(unit, deadline_us))
 		return CTL_OK;
 	if (code != CTL_OK)
-		return ctl_fail(code,
+		return ctl_fail((enum ctl_exit)code,
 				"%s did not start again: see systemctl status %s and journalctl -u %s. Nothing else "
 				"is restarted",
 				unit, unit, unit);
