@@ -333,7 +333,8 @@ static int take_incarnation(struct replica *replica, const struct raft_config *c
 static void tell_stranger(struct replica *replica, uint64_t config_index, struct replica_peer *peer, uint64_t to)
 {
 	uint64_t *told_us = peer != NULL ? &peer->stranger_told_us : &replica->stranger_told_us;
-	if (replica->now_us<*told_us + NOT_A_MEMBER_US && * told_us> 0)
+	bool is_early = replica->now_us - *told_us < NOT_A_MEMBER_US;
+	if (*told_us > 0 && is_early)
 		return;
 	*told_us = replica->now_us;
 	struct wire_message wire = replica_wire_message(replica, WIRE_NOT_A_MEMBER, to);
