@@ -511,7 +511,7 @@ static void connect_to(struct replica *replica, const struct wire_message *wire)
 /* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
  * knows of none, of who would be elected. One at a time, and a leader that could be answered stays: whoever only says that it
  * belongs here must not use up the places of those who do. Of those who are known it is believed, too, for they may have moved while
- * this one was away: by a member, of the directory that it knows. */
+ * this one was away: by a member, of the directory that it knows, or of the leader that it follows, which may have another one. */
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
@@ -523,8 +523,11 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 	if (is_content && has_other_leader)
 		return;
 	if (member != NULL) {
-		if (!status.member || member->incarnation == wire->from_incarnation)
-			connect_to(replica, wire);
+		if (status.member && member->incarnation != wire->from_incarnation && status.leader != wire->from)
+			return;
+		if (status.member && strcmp(member->peer_endpoint, wire->endpoint.peer) != 0)
+			replica_find_peer(replica, wire->from)->astray = replica->any_astray = true;
+		connect_to(replica, wire);
 		return;
 	}
 	if (replica->guest != 0 && replica->guest != wire->from && !is_known(replica, replica->guest))
@@ -535,20 +538,23 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 
 /* The transport follows the configuration --------------------------------------------------------------- */
 
+static void connect_member(struct replica *replica, const struct raft_config_member *member)
+{
+	if (member->id == replica->options.raft.id || member->peer_endpoint[0] == '\0')
+		return;
+	int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
+	replica->unconnected |= r < 0;
+	if (r < 0)
+		replica_log_about(replica, (struct replica_about){.peer = member->id}, 3, "unreachable",
+				  "cannot connect to member %llu at %s: %s", (unsigned long long)member->id,
+				  member->peer_endpoint, strerror(-r));
+}
+
 static void connect_members(struct replica *replica, const struct raft_config *config)
 {
 	replica->unconnected = false;
-	for (unsigned k = 0; k < config->n_members; k++) {
-		const struct raft_config_member *member = &config->members[k];
-		if (member->id == replica->options.raft.id || member->peer_endpoint[0] == '\0')
-			continue;
-		int r = replica->transport->ops->set_peer(replica->transport, member->id, member->peer_endpoint);
-		replica->unconnected |= r < 0;
-		if (r < 0)
-			replica_log_about(replica, (struct replica_about){.peer = member->id}, 3, "unreachable",
-					  "cannot connect to member %llu at %s: %s", (unsigned long long)member->id,
-					  member->peer_endpoint, strerror(-r));
-	}
+	for (unsigned k = 0; k < config->n_members; k++)
+		connect_member(replica, &config->members[k]);
 }
 
 /* Those that left, but not at once: the leader still owes them the news of it. Whoever stands in the configuration file
@@ -561,6 +567,29 @@ static void disconnect_others(struct replica *replica)
 			continue;
 		replica->transport->ops->remove_peer(replica->transport, peer->id);
 		*peer = (struct replica_peer){0};
+	}
+}
+
+/* Who would be elected may be behind, and know only where it was before it moved: that counts until somebody leads. Then the
+ * configuration does, which names at least where the leader found the others; only the leader itself may be elsewhere by now. */
+static void tend_astray(struct replica *replica)
+{
+	struct raft_status status;
+	const struct raft_config *config = replica_config(replica, NULL);
+	raft_get_own_status(replica->core, &status);
+	if (status.leader == RAFT_NO_MEMBER || config == NULL)
+		return;
+	replica->any_astray = false;
+	for (unsigned k = 0; k < config->n_members; k++) {
+		const struct raft_config_member *member = &config->members[k];
+		struct replica_peer *peer = replica_find_peer(replica, member->id);
+		if (peer == NULL || !peer->astray)
+			continue;
+		replica->any_astray |= member->id == status.leader;
+		if (member->id == status.leader)
+			continue;
+		peer->astray = false;
+		connect_member(replica, member);
 	}
 }
 
@@ -650,6 +679,8 @@ int replica_tend_membership(struct replica *replica)
 	int r = 0;
 	follow_config(replica);
 	tell_endpoint(replica);
+	if (replica->any_astray)
+		tend_astray(replica);
 	tend_connections(replica);
 	raft_get_own_status(replica->core, &status);
 	if (status.member && status.leader != RAFT_NO_MEMBER && is_named(replica)) {

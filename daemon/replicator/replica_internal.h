@@ -50,10 +50,11 @@ struct replica_peer {
 	bool blank;	      /* as its last hello said */
 	uint64_t number;      /* in that hello: its own, or this member's that it repeats; 0: none */
 	unsigned level; /* newest feature level it knows, by that hello; 0: not heard since the connection closed */
-	uint64_t greeted_us;		      /* when a hello of it was answered with one */
-	struct replica_returned returned;     /* a directory of it that is not the configuration's, and said hello */
-	uint64_t offered_us;		      /* when a snapshot was offered to it last */
-	uint64_t stranger_told_us;	      /* when it was told last that it is no member */
+	uint64_t greeted_us;		  /* when a hello of it was answered with one */
+	struct replica_returned returned; /* a directory of it that is not the configuration's, and said hello */
+	uint64_t offered_us;		  /* when a snapshot was offered to it last */
+	uint64_t stranger_told_us;	  /* when it was told last that it is no member */
+	bool astray;			  /* connected where it said that it is, and not where the configuration says */
 	struct replica_checkpoint checkpoint; /* its answer in the round under way */
 };
 
@@ -184,6 +185,7 @@ struct replica {
 	uint64_t hello_us;		/* due then; UINT64_MAX: this member is one */
 	uint64_t founding_number;	/* in hellos of a member that may found: who is blank now repeats it */
 	uint64_t founding_number_until_us;
+	bool any_astray;	   /* of the peers */
 	bool unconnected;	   /* not all of them could be connected to */
 	uint64_t disconnect_us;	   /* those that left are disconnected then, and the others tried again */
 	uint64_t stranger_told_us; /* one that has no slot */

@@ -486,6 +486,52 @@ static void member_that_was_away_finds_one_that_has_moved(void **state)
 	cluster_free(cluster);
 }
 
+/* The first of five lost its directory, and moved, while the third was away. Then it leads. */
+static void member_that_was_away_finds_a_leader_with_another_directory_and_place(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(5);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	cluster_kill(cluster, 3);
+	start_empty(cluster, 1);
+	cluster_run_ms(cluster, 10000);
+	unsigned leader = cluster_elect(cluster);
+	expect_voter(cluster, leader, 1, cluster_status(cluster, 1).incarnation);
+	change(cluster, leader, REPLICATOR_MOVE, 1);
+	cluster_run_ms(cluster, 1000);
+	cluster_node(cluster, 1)->moved = true;
+	assert_int_equal(replica_transfer(cluster_node(cluster, leader)->replica, 1, cluster->now_us), 0);
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_elect(cluster), 1);
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 1);
+	assert_int_equal(cluster_status(cluster, 3).applied, cluster_status(cluster, 1).applied);
+	cluster_free(cluster);
+}
+
+/* The second of three does not know yet that it is to move, and says where it was when nobody leads. The third knows better. */
+static void member_that_knows_where_another_one_moves_to_is_not_misled(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	assert_int_equal(cluster_elect(cluster), 1);
+	cluster_run_ms(cluster, 2000);
+	cluster_node(cluster, 2)->cut = true;
+	change(cluster, 1, REPLICATOR_MOVE, 2);
+	cluster_run_ms(cluster, 100);
+	assert_true(cluster_node(cluster, 3)->told_moved >> 2 & 1);
+	cluster_kill(cluster, 1);
+	cluster_node(cluster, 2)->cut = false;
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(cluster_leader(cluster), 3);
+	assert_true(cluster_node(cluster, 3)->told_moved >> 2 & 1);
+	cluster_free(cluster);
+}
+
 /* A leader that its file does not name can be answered, whoever else says meanwhile where he is. */
 static void strangers_do_not_part_a_wiped_member_from_its_leader(void **state)
 {
@@ -741,6 +787,8 @@ int main(void)
 		cmocka_unit_test(member_that_is_about_to_join_is_not_removed),
 		cmocka_unit_test(member_that_was_away_finds_one_that_has_moved),
 		cmocka_unit_test(strangers_do_not_keep_others_from_hearing_that_they_are_none),
+		cmocka_unit_test(member_that_was_away_finds_a_leader_with_another_directory_and_place),
+		cmocka_unit_test(member_that_knows_where_another_one_moves_to_is_not_misled),
 		cmocka_unit_test(strangers_do_not_part_a_wiped_member_from_its_leader),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
