@@ -234,8 +234,10 @@ void sim_check_turn(struct sim *sim, unsigned number)
 	sim_check_applied_turn(sim, number);
 	sim_check_forget(sim);
 	watch->turns++;
-	if (watch->turns % BOUNDS_EVERY == 0)
+	if (watch->turns % BOUNDS_EVERY == 0) {
 		sim_check_bounds(sim, number, &status);
+		sim_check_proved(sim, number);
+	}
 	if (watch->turns % STORE_EVERY == 0)
 		sim_check_store(sim, number);
 }
@@ -305,6 +307,7 @@ void sim_check_started(struct sim *sim, unsigned number)
 	watch->before = status;
 	watch->cut_short = false;
 	sim_check_bounds_started(sim, number);
+	sim_offers_started(sim, number);
 	sim_check_loaded(sim, number, status.base_index);
 	if (checks->committed_last > 0)
 		sim_check_survives(sim, checks->committed_last);
@@ -326,6 +329,7 @@ void sim_check_calm(struct sim *sim)
 		replica_get_status(sim->members[k].replica, &status);
 		sim_check_store(sim, k);
 		sim_check_disk(sim, k);
+		sim_check_proved(sim, k);
 		leaders += status.role == RAFT_LEADER;
 		if (seen++ == 0) {
 			applied = status.applied;

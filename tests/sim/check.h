@@ -17,6 +17,9 @@
  *   check_progress.c what a member owes to those who ask it, and to the cluster when its disk hangs
  *   check_duties.c   what it owes to a member that is in trouble
  *   check_returns.c  what a leader makes of directories that its configuration does not name
+ *   check_offers.c   snapshots that cannot be read where they are offered, or where they were received
+ *   check_places.c   connections to all that a configuration names
+ *   check_proof.c    an idle log has a record behind its newest entries
  *   check_frame.c    nothing promised before it is durable
  *   sessions.c       no command applied twice; answers compared with model.c, a second store
  *
@@ -86,7 +89,9 @@ struct sim_shadow {
 	struct format_identity identity;
 	uint64_t sequence;	 /* of the newest segment; 0: there is none */
 	uint64_t newest;	 /* in it, where the newest record begins; 0: there is none … */
-	uint32_t newest_entries; /* … and how many entries it holds */
+	uint32_t newest_entries; /* … and how many entries it holds, … */
+	bool newest_resets;	 /* … whether the log begins anew with it, … */
+	uint64_t newest_us;	 /* … and when it was written; 0: before the member's start */
 	uint64_t offset;	 /* … and where the next one will */
 	uint64_t flush, checksum;
 	struct sim_segment *segments; /* ascending */
@@ -137,7 +142,14 @@ struct sim_watch {
 	struct {
 		uint64_t index, offset, since_us;
 		unsigned times;
-	} asked;	/* for this piece of a snapshot, since then, so often */
+	} asked; /* for this piece of a snapshot, since then, so often */
+	struct {
+		uint64_t unread; /* its disk refuses to read this snapshot, in this life; 0: none … */
+		uint64_t since_us;
+		unsigned offers;  /* … and it has offered it so often since */
+		uint64_t refused; /* it says that this one, which it has received, cannot be installed, … */
+		unsigned times;	  /* … so often, and has not asked for it since */
+	} offered;
 	bool retired;	/* long out of the cluster: nobody looks at it any more */
 	bool cut_short; /* its disk failed it in the middle of a turn: this life ends */
 };
@@ -326,9 +338,19 @@ void sim_returns_started(struct sim *sim, unsigned number);
 void sim_returns_heard(struct sim *sim, unsigned number, const struct wire_message *message);
 void sim_returns_said(struct sim *sim, unsigned from, unsigned to,
 		      const struct wire_message *message); /* an append, a hello */
+uint64_t sim_returns_round(const struct sim *sim, unsigned number,
+			   uint64_t term); /* the highest that it has sent in it */
 void sim_returns_turn(struct sim *sim, unsigned number, const struct raft_status *status);
 /* The leader of the term has made this configuration, which follows that one. */
 void sim_returns_config(struct sim *sim, const struct sim_config *before, const struct sim_config *config);
+
+/* check_offers.c */
+void sim_offers_started(struct sim *sim, unsigned number);
+/* While the member is up its disk has refused to read its snapshot of that index. */
+void sim_offers_unread(struct sim *sim, unsigned number, uint64_t index);
+/* A snapshot of that index is on its platter, a new one. */
+void sim_offers_written(struct sim *sim, unsigned number, uint64_t index);
+void sim_offers_said(struct sim *sim, unsigned number, const struct wire_message *message);
 
 /* check_bounds.c */
 void sim_check_bounds_started(struct sim *sim, unsigned number);

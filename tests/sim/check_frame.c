@@ -223,6 +223,7 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	bool promises = promises_term(&message);
 	sim_duties_said(sim, from, to, &message);
 	sim_check_asks(sim, from, &message);
+	sim_offers_said(sim, from, &message);
 	if (promises)
 		sim_progress_said(sim, from, &message);
 	if (promises && message.term > watch->shadow.term)

@@ -26,21 +26,24 @@
 /* A directory that said hello to a leader whose configuration names another one. */
 struct heard {
 	uint64_t incarnation; /* 0: none */
-	uint64_t round;	      /* the highest that the leader had sent in its term by then, or when the named one answered last */
-	bool answered;	      /* a higher one */
+	uint64_t
+		round; /* the highest that the leader had sent in its term by then, or when the named one answered last */
+	bool answered; /* a higher one */
 };
 
 struct sim_returns {
 	struct led {
-		uint64_t term, round; /* in which it leads, and the highest that it has sent; what follows is of this term */
+		uint64_t term,
+			round; /* in which it leads, and the highest that it has sent; what follows is of this term */
 		struct {
 			struct heard heard[HEARD_MAX];
 			unsigned n; /* ever */
 		} of[SIM_MEMBERS_MAX];
 	} led[SIM_MEMBERS_MAX];
 	struct owed {
-		uint32_t answers;   /* bit k: since the last turn a directory of member k has answered that is not named */
-		uint64_t told_term; /* highest of such an answer since then */
+		uint32_t
+			answers; /* bit k: since the last turn a directory of member k has answered that is not named */
+		uint64_t told_term;		    /* highest of such an answer since then */
 		uint64_t hello_us[SIM_MEMBERS_MAX]; /* of its clock: it said hello there, in this life; 0: it did not */
 	} owed[SIM_MEMBERS_MAX];
 };
@@ -69,6 +72,12 @@ static struct led *led_in(struct sim *sim, unsigned number, uint64_t term)
 	if (led->term != term)
 		*led = (struct led){.term = term};
 	return led;
+}
+
+uint64_t sim_returns_round(const struct sim *sim, unsigned number, uint64_t term)
+{
+	const struct led *led = &sim->returns->led[number];
+	return led->term == term ? led->round : 0;
 }
 
 void sim_returns_said(struct sim *sim, unsigned from, unsigned to, const struct wire_message *message)
@@ -187,7 +196,8 @@ static void check_greeted(const struct sim *sim, unsigned number, const struct o
 	for (unsigned k = 0; k < sim_members(sim); k++)
 		if ((owed->answers >> k & 1) != 0 && (owed->hello_us[k] == 0 || now_us - owed->hello_us[k] > WORD_US))
 			sim_fail(sim,
-				 "member %u leads and has an answer of member %u from a directory that it does not know, and "
+				 "member %u leads and has an answer of member %u from a directory that it does not "
+				 "know, and "
 				 "does not greet it",
 				 number + 1, k + 1);
 }

@@ -52,3 +52,30 @@ void sim_check_restored(struct sim *sim, unsigned number, uint64_t index)
 	sim_check_loaded(sim, number, index);
 	watch->restored = index;
 }
+
+unsigned sim_members_wrong(const struct sim *sim)
+{
+	uint64_t there = 0;
+	for (unsigned k = 0; k < sim_members(sim); k++)
+		there |= (uint64_t)sim->members[k].up << k;
+	for (unsigned k = 0; k < sim_members(sim); k++) {
+		const struct sim_member *member = &sim->members[k];
+		struct raft_status status;
+		/* Of an only voter nobody can say that it is wrong. */
+		if (!member->up || !member->wrong_state || !sim_member_belongs(sim, k) ||
+		    sim->committed.voters == 1u << k || (sim->committed.voters & ~there) != 0)
+			continue;
+		raft_get_status(replica_core(member->replica), &status);
+		if (status.commit > member->wrong_since + 4 * sim->plan.checkpoint_entries)
+			return k;
+	}
+	return SIM_MEMBERS_MAX;
+}
+
+void sim_members_check_calm(const struct sim *sim)
+{
+	unsigned wrong = sim_members_wrong(sim);
+	if (wrong < SIM_MEMBERS_MAX)
+		sim_fail(sim, "member %u has another state than the others since entry %llu, and goes on", wrong + 1,
+			 (unsigned long long)sim->members[wrong].wrong_since);
+}

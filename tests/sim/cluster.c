@@ -95,6 +95,8 @@ static void machine_log(void *arg, const struct replicator_event *event)
 		machine->sim->counts.torn_tails++;
 	if (strcmp(event->name, "bad-frame") == 0 || strcmp(event->name, "bad-message") == 0)
 		sim_progress_refused(machine->sim, machine->member);
+	if (strcmp(event->name, "snapshot-refused") == 0)
+		sim_offers_refused(machine->sim, machine->member, event->index);
 	sim_note(machine->sim, "%u log %s: %s", machine->member + 1, event->name, event->text);
 }
 
@@ -126,11 +128,11 @@ unsigned sim_members(const struct sim *sim)
 	return n < SIM_MEMBERS_MAX ? (unsigned)n : SIM_MEMBERS_MAX;
 }
 
-static void add_founder(struct raft_config *founders, unsigned member)
+static void add_founder(const struct sim *sim, struct raft_config *founders, unsigned member)
 {
 	struct raft_config_member *founder = &founders->members[founders->n_members++];
 	*founder = (struct raft_config_member){.id = member + 1, .role = RAFT_MEMBER_JOINING};
-	sim_endpoint_name(member, founder->peer_endpoint);
+	sim_endpoint_name(sim, member, founder->peer_endpoint);
 }
 
 struct raft_options sim_raft_options(const struct sim *sim, unsigned member)
@@ -161,7 +163,7 @@ struct replica_options sim_member_options(const struct sim *sim, unsigned member
 	bool all = sim->founded && sim->plan.old_files == 0;
 	for (unsigned k = 0; k < sim_members(sim); k++)
 		if (all || k < sim->plan.members || (k == member && sim->founded))
-			add_founder(&options.founders, k);
+			add_founder(sim, &options.founders, k);
 	options.snapshot_log_bytes = sim->plan.snapshot_log_bytes;
 	options.snapshot_log_percent = 100;
 	options.apply_entries_max = (uint32_t)sim->plan.apply_entries;
@@ -201,8 +203,10 @@ static void view_update(struct sim *sim, unsigned number)
 	const struct raft_config *config = raft_config_at(core, status.last_index, &index);
 	if (config != NULL)
 		sim_level_seen(sim, number, config, index);
-	if (config != NULL && (index != view->index || raft_term_at(core, index) != view->term))
+	if (config != NULL && (index != view->index || raft_term_at(core, index) != view->term)) {
 		view_fill(view, core, config, index);
+		sim->members[number].follows_anew = true;
+	}
 	config = raft_config_at(core, status.commit, &index);
 	if (config == NULL || index <= sim->committed.index)
 		return;
@@ -371,38 +375,13 @@ static void diverge(struct sim *sim, unsigned number)
 	sim_fault_restart(sim, number, 100000 + sim_random_below(&sim->random_member, 1000000));
 }
 
-unsigned sim_members_wrong(const struct sim *sim)
-{
-	uint64_t there = 0;
-	for (unsigned k = 0; k < sim_members(sim); k++)
-		there |= (uint64_t)sim->members[k].up << k;
-	for (unsigned k = 0; k < sim_members(sim); k++) {
-		const struct sim_member *member = &sim->members[k];
-		struct raft_status status;
-		/* Of an only voter nobody can say that it is wrong. */
-		if (!member->up || !member->wrong_state || !sim_member_belongs(sim, k) ||
-		    sim->committed.voters == 1u << k || (sim->committed.voters & ~there) != 0)
-			continue;
-		raft_get_status(replica_core(member->replica), &status);
-		if (status.commit > member->wrong_since + 4 * sim->plan.checkpoint_entries)
-			return k;
-	}
-	return SIM_MEMBERS_MAX;
-}
-
-void sim_members_check_calm(const struct sim *sim)
-{
-	unsigned wrong = sim_members_wrong(sim);
-	if (wrong < SIM_MEMBERS_MAX)
-		sim_fail(sim, "member %u has another state than the others since entry %llu, and goes on", wrong + 1,
-			 (unsigned long long)sim->members[wrong].wrong_since);
-}
-
 /* What a turn decided was decided even if the member does not outlive it: some of its frames have left. */
 static void end_turn(struct sim *sim, unsigned number, int r)
 {
 	sim_check_turn(sim, number);
 	sim_leases_turn(sim, number);
+	if (sim->members[number].follows_anew || sim->members[number].unconnected_us != 0)
+		sim_places_turn(sim, number);
 	view_update(sim, number);
 	if (sim->members[number].dying) {
 		sim->counts.deaths_within++;
@@ -464,6 +443,8 @@ static void release(struct sim_member *member)
 	member->stopped_us = 0;
 	member->n_held_reads = 0;
 	member->dying = false;
+	member->follows_anew = false;
+	member->unconnected_us = 0;
 	member->wrong_state = false;
 	member->spoilt = false;
 	member->doom.armed = false;
@@ -549,6 +530,7 @@ void sim_member_start(struct sim *sim, unsigned number)
 	replica_get_status(member->replica, &status);
 	member->incarnation = status.incarnation;
 	member->up = true;
+	member->went_on_us = sim->now_us;
 	member->view = (struct sim_view){0}; /* what its last life knew may never have reached the disk */
 	view_update(sim, number);
 	member->started_us = sim_clock_us(sim, number);
@@ -567,6 +549,8 @@ void sim_member_crash(struct sim *sim, unsigned number, enum sim_crash how)
 {
 	struct sim_member *member = &sim->members[number];
 	sim_note(sim, "%u %s", number + 1, how == SIM_KILL ? "is killed" : "loses power");
+	if (member->up)
+		sim_check_proved(sim, number);
 	sim_platter_crash(member->disk_files, how);
 	if (member->wrong_state)
 		sim->wrong_until_us = sim->now_us + WRONG_HASH_US;
@@ -708,6 +692,7 @@ void sim_member_resume(struct sim *sim, unsigned number)
 	memcpy(reads, member->held_reads, sizeof reads);
 	member->n_held_reads = 0;
 	member->paused = false;
+	member->went_on_us = sim->now_us;
 	sim_note(sim, "%u resumes", number + 1);
 	if (member->stopped_us != 0)
 		sim_member_turn(sim, number);

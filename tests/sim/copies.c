@@ -293,6 +293,8 @@ int sim_operator_copy(struct sim *sim, unsigned number, uint64_t seed)
 	try(&experiment, &original, sim_copy_misplace);
 	try(&experiment, &original, sim_copy_lose_newest_header);
 	try(&experiment, &original, sim_copy_leave_rotten_snapshot);
+	try(&experiment, &original, sim_copy_end_before_rotten_snapshot);
+	try(&experiment, &original, sim_copy_leave_snapshots);
 	free(whole.entries);
 	copy_fini(&opening);
 	copy_fini(&original);

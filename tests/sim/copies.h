@@ -35,5 +35,7 @@ bool sim_copy_harm(struct experiment *experiment);
 bool sim_copy_misplace(struct experiment *experiment);
 bool sim_copy_lose_newest_header(struct experiment *experiment);
 bool sim_copy_leave_rotten_snapshot(struct experiment *experiment);
+bool sim_copy_end_before_rotten_snapshot(struct experiment *experiment);
+bool sim_copy_leave_snapshots(struct experiment *experiment);
 
 #endif

@@ -315,6 +315,59 @@ bool sim_copy_leave_rotten_snapshot(struct experiment *experiment)
 	return true;
 }
 
+/* The log of what is left ends before the newest snapshot, which does not verify: it may have begun anew behind that, and the record
+ * that said so was cut like a torn one. An older snapshot is as good as ever, and is not all that the member had. */
+bool sim_copy_end_before_rotten_snapshot(struct experiment *experiment)
+{
+	struct found segments, snapshots;
+	struct format_segment segment;
+	struct copy left;
+	uint64_t older_index = 0;
+	find_segments(&experiment->copy, &segments);
+	find_snapshots(&experiment->copy, &snapshots);
+	if (segments.n == 0 || snapshots.n < 2)
+		return false;
+	struct copy_file *first = segments.files[0], *older = snapshots.files[snapshots.n - 2];
+	struct copy_file *newest = snapshots.files[snapshots.n - 1];
+	decode_segment(first, &segment);
+	(void)sim_snapshot_parse_name(older->name, &older_index);
+	if (segment.base_index > older_index)
+		return false;
+	memset(first->bytes + FORMAT_HEADER_SIZE, 0, first->size - FORMAT_HEADER_SIZE);
+	newest->bytes[below(experiment, newest->size)] ^= (uint8_t)(1u << below(experiment, 8));
+	copy_init(&left);
+	(void)copy_put(&left, first->name, first->bytes, first->size);
+	(void)copy_put(&left, older->name, older->bytes, older->size);
+	(void)copy_put(&left, newest->name, newest->bytes, newest->size);
+	copy_fini(&experiment->copy);
+	experiment->copy = left;
+	experiment->what = "with a log that ends before a snapshot that does not verify";
+	experiment->expected = STORAGE_E_CORRUPT;
+	experiment->is_damaged = experiment->may_die = true;
+	return true;
+}
+
+/* Nothing but snapshots: the log is lost. They are another cluster's, in half of the cases, and then nothing of them is given up. */
+bool sim_copy_leave_snapshots(struct experiment *experiment)
+{
+	struct found segments, snapshots;
+	bool others = below(experiment, 2) == 0;
+	find_segments(&experiment->copy, &segments);
+	find_snapshots(&experiment->copy, &snapshots);
+	if (segments.n == 0 || snapshots.n == 0)
+		return false;
+	while (segments.n > 0) {
+		copy_remove(&experiment->copy, segments.files[0]->name);
+		find_segments(&experiment->copy, &segments);
+	}
+	if (others)
+		experiment->options.cluster_id++;
+	experiment->what = others ? "with nothing but another cluster's snapshots" : "with nothing but snapshots";
+	experiment->expected = others ? STORAGE_E_WRONG_CLUSTER : STORAGE_E_CORRUPT;
+	experiment->is_damaged = experiment->may_die = !others;
+	return true;
+}
+
 /* Other hands ------------------------------------------------------------------------------------------ */
 
 static bool mistake_owner(struct experiment *experiment)

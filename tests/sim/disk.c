@@ -2,6 +2,7 @@
  * A member's disk: jobs in two lanes that take time, fail, stall and find no room, over files that a crash leaves in any
  * legal state (platter.c). disk_internal.h says what is in which file.
  */
+#include "check.h"
 #include "disk_internal.h"
 #include "durable.h"
 
@@ -83,6 +84,11 @@ static int64_t disk_read(struct disk *base, const char *name, uint64_t offset, u
 	const struct platter_file *file = platter_find(&disk->platter, name);
 	if (fails_in_start(disk))
 		sim_disk_faults_of(disk)->fail_reads = 1;
+	bool refused = sim_disk_faults_of(disk)->unreadable != 0 && sim_disk_refuses(disk, name);
+	if (refused) {
+		sim_disk_faults_of(disk)->fail_reads = 1;
+		sim_offers_unread(disk->sim, disk->member, sim_disk_faults_of(disk)->unreadable);
+	}
 	if (sim_disk_faults_of(disk)->fail_reads > 0) {
 		sim_disk_faults_of(disk)->fail_reads--;
 		disk->excused = true;
@@ -333,6 +339,7 @@ struct disk *sim_platter_open(struct disk *base)
 	disk->set_aside = false;
 	disk->start_left = sim_disk_faults_of(disk)->start_fails_at;
 	sim_disk_faults_of(disk)->start_fails_at = 0;
+	sim_disk_faults_of(disk)->unreadable = 0;
 	return base;
 }
 

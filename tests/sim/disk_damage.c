@@ -2,6 +2,7 @@
  * Damage to what was written: rot, and records and pieces of snapshots that the disk puts elsewhere. In half of the cases it
  * hits where it hurts most.
  */
+#include "check.h"
 #include "disk_internal.h"
 #include "durable.h"
 
@@ -14,6 +15,7 @@
 /* In daemon/storage/README.md: */
 #define RECORD_AT_ENTRIES 12u /* how many there are */
 #define SNAPSHOT_AT_SIZE 12u  /* of the header, configuration included */
+#define SNAPSHOT_AT_CHECKSUM 16u
 
 /*
  * The one restriction on damage: never the newest record. To the product it looks like a torn tail, which it may cut
@@ -196,6 +198,31 @@ bool sim_platter_rot_snapshot(struct disk *base, uint64_t index)
 	return true;
 }
 
+/* What its header is verified by: whoever opens the file finds out. */
+void sim_disk_rot_received(struct sim_disk *disk, const char *name)
+{
+	struct platter_file *file = platter_find(&disk->platter, name);
+	uint8_t sector[SIM_SECTOR];
+	uint64_t index;
+	if (file == NULL || file->n_stale > 0 || !sim_snapshot_parse_name(name, &index))
+		return;
+	uint64_t size = file->size < SIM_SECTOR ? file->size : SIM_SECTOR;
+	memcpy(sector, file->bytes, size);
+	sector[SNAPSHOT_AT_CHECKSUM + index % sizeof index] ^= (uint8_t)(1u << index / sizeof index % 8);
+	platter_damage(file, 0, sector, size);
+	sim_disk_faults_of(disk)->rot_received = false;
+	disk->damaged = true;
+	disk->sim->counts.rotten_sectors++;
+	sim_note(disk->sim, "%u disk: %s rots as soon as it is received", disk->member + 1, name);
+}
+
+bool sim_disk_refuses(struct sim_disk *disk, const char *name)
+{
+	uint64_t index;
+	return disk->sim->members[disk->member].up && sim_snapshot_parse_name(name, &index) &&
+	       index == sim_disk_faults_of(disk)->unreadable;
+}
+
 /* The next segment has just got its name: from now on its header proves the record in front of it. */
 void sim_disk_lose_segment_end(struct sim_disk *disk, const char *new_name)
 {
@@ -217,7 +244,8 @@ void sim_disk_lose_segment_end(struct sim_disk *disk, const char *new_name)
 	sim_disk_note_record(disk, &header);
 	disk->damaged = true;
 	disk->sim->counts.rotten_sectors++;
-	sim_note(disk->sim, "%u disk: the end of %s rots, at %llu", disk->member + 1, file->name, (unsigned long long)offset);
+	sim_note(disk->sim, "%u disk: the end of %s rots, at %llu", disk->member + 1, file->name,
+		 (unsigned long long)offset);
 	sim_disk_faults_of(disk)->lose_segment_end = false;
 	member->doom = (struct sim_doom){
 		.armed = true, .how = SIM_POWER_CUT, .down_us = sim_disk_faults_of(disk)->segment_end_down_us};

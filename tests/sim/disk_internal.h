@@ -90,6 +90,8 @@ void sim_disk_heal_newest_record(struct sim_disk *disk);
 /* False: it found nothing to hit, and the job is to be done as ever. */
 bool sim_disk_misdirect(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job);
 void sim_disk_lose_segment_end(struct sim_disk *disk, const char *new_name); /* it was named */
+void sim_disk_rot_received(struct sim_disk *disk, const char *name); /* the snapshot of that name was received */
+bool sim_disk_refuses(struct sim_disk *disk, const char *name);	     /* to read it, while the member is up */
 bool sim_disk_misdirect_stream(struct sim_disk *disk, struct platter_file *intended, const struct disk_job *job);
 
 #endif

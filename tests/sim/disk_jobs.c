@@ -29,7 +29,8 @@ static bool has_snapshot(const struct platter *platter)
 /* It was drawn for the directory that is there no more, and hits the next one. */
 static bool damage_is_to_come(const struct sim_disk_faults *faults)
 {
-	return faults->misdirect || faults->lose_segment_end || faults->rot_offered || faults->spoil_state != 0;
+	return faults->misdirect || faults->lose_segment_end || faults->rot_offered || faults->rot_received ||
+	       faults->spoil_state != 0;
 }
 
 /* A member sets aside what is damaged. When nothing of its log is left it begins anew, and promised nothing. Snapshots without a
@@ -192,6 +193,13 @@ static int execute_sync(struct sim_disk *disk, const struct disk_job *job)
 	return 0;
 }
 
+/* The snapshot was another member's. */
+static bool is_received(const char *name)
+{
+	size_t len = strlen(name), suffix = strlen(".part");
+	return len > suffix && strcmp(name + len - suffix, ".part") == 0;
+}
+
 static int execute_name(struct sim_disk *disk, const struct disk_job *job)
 {
 	struct platter_file *file = platter_find(&disk->platter, job->name);
@@ -208,6 +216,11 @@ static int execute_name(struct sim_disk *disk, const struct disk_job *job)
 		job->type == DISK_JOB_RENAME && sim_disk_is_segment(job->new_name) && !sim_disk_is_segment(job->name);
 	if (rolls && sim_disk_faults_of(disk)->lose_segment_end)
 		sim_disk_lose_segment_end(disk, job->new_name);
+	if (job->type == DISK_JOB_RENAME && sim_disk_faults_of(disk)->unreadable != 0 &&
+	    sim_disk_refuses(disk, job->new_name))
+		sim_disk_faults_of(disk)->unreadable = 0; /* it is another file */
+	if (job->type == DISK_JOB_RENAME && sim_disk_faults_of(disk)->rot_received && is_received(job->name))
+		sim_disk_rot_received(disk, job->new_name);
 	return 0;
 }
 

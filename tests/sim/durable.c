@@ -154,6 +154,8 @@ static bool add_record(const struct builder *builder, const uint8_t *bytes, uint
 	shadow->checksum = record.checksum;
 	shadow->newest = shadow->offset;
 	shadow->newest_entries = record.n_entries;
+	shadow->newest_resets = record.reset;
+	shadow->newest_us = builder->live ? builder->sim->now_us : 0;
 	shadow->offset += record.length;
 	return true;
 }

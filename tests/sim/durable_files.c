@@ -189,6 +189,7 @@ void sim_snapshot_add(struct sim *sim, unsigned member, struct sim_shadow *shado
 		      uint64_t size)
 {
 	struct sim_snapshot snapshot = read_snapshot(sim, member, index, bytes, size);
+	sim_offers_written(sim, member, index);
 	unsigned at = 0;
 	while (at < shadow->n_snapshots && shadow->snapshots[at].index != index)
 		at++;

@@ -38,6 +38,16 @@ int sim_fault_stop(struct sim *sim, unsigned member, bool within_turn, uint64_t 
 
 void sim_fault_step(struct sim *sim, unsigned member, uint64_t number); /* faults_leader.c */
 
+void sim_fault_talk(struct sim *sim); /* clients that a fault has silenced ask again */
+
+/* faults_idle.c: sim_fault_idle_step is called with the number after the delay, unless the calm has begun. */
+void sim_fault_idle_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+void sim_fault_idle_step(struct sim *sim, unsigned member, uint64_t number);
+
+/* faults_places.c: sim_fault_place_step is called with the number after the delay, unless the calm has begun. */
+void sim_fault_place_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number);
+void sim_fault_place_step(struct sim *sim, unsigned member, uint64_t number);
+
 /* faults_aimed.c: a follower forgets its newest entries; and the same after the delay. */
 void sim_fault_forget(struct sim *sim, unsigned leader, uint64_t seed);
 void sim_fault_forget_later(struct sim *sim, uint64_t delay_us, unsigned leader, uint64_t seed);

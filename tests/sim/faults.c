@@ -27,6 +27,8 @@ enum later {
 	LATER_HEAL,    /* … and open again */
 	LATER_STEP,    /* of a fault in several steps */
 	LATER_ERRAND,  /* an operator asks for the next page */
+	LATER_PLACE,   /* of a fault around the member's place */
+	LATER_IDLE,    /* of a fault around an idle log */
 	LATER_FORMER,  /* of a fault in several steps around directories of the member */
 };
 
@@ -48,6 +50,16 @@ void sim_fault_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64
 void sim_fault_errand_later(struct sim *sim, uint64_t delay_us, uint64_t errand)
 {
 	later(sim, delay_us, LATER_ERRAND, 0, errand);
+}
+
+void sim_fault_place_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
+{
+	later(sim, delay_us, LATER_PLACE, member, number);
+}
+
+void sim_fault_idle_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
+{
+	later(sim, delay_us, LATER_IDLE, member, number);
 }
 
 void sim_fault_former_later(struct sim *sim, uint64_t delay_us, unsigned member, uint64_t number)
@@ -408,6 +420,14 @@ void sim_fault_event(struct sim *sim, const struct sim_event *event)
 		if (!sim->calm)
 			sim_operator_step(sim, event->number);
 		return;
+	case LATER_PLACE:
+		if (!sim->calm)
+			sim_fault_place_step(sim, event->member, event->number);
+		return;
+	case LATER_IDLE:
+		if (!sim->calm)
+			sim_fault_idle_step(sim, event->member, event->number);
+		return;
 	case LATER_FORMER:
 		if (!sim->calm)
 			sim_fault_former_step(sim, event->member, event->number);
@@ -451,6 +471,7 @@ static void calm_member(struct sim *sim, unsigned number)
 	member->disk_faults = (struct sim_disk_faults){0};
 	member->doom = (struct sim_doom){0};
 	member->slow_until_us = 0;
+	member->no_connections_until_us = 0;
 	sim_platter_calm(member->disk_files);
 	/* Somebody made it a member before it started for the first time, and was about to start it: no later than now. */
 	bool is_due = member->absent && !member->removed && ((sim->committed.members >> number) & 1) != 0;

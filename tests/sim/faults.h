@@ -36,6 +36,8 @@
 	X(queue_overflows)                                                                                             \
 	X(peers_up)                                                                                                    \
 	X(peers_down)                                                                                                  \
+	X(connections_refused)                                                                                         \
+	X(moves)	 /* of members to other endpoints */                                                           \
 	X(files_refused) /* for lack of room */                                                                        \
 	X(streams_refused)                                                                                             \
 	X(streams_interrupted)                                                                                         \
@@ -81,8 +83,11 @@ struct sim_disk_faults {
 	uint64_t start_fails_at; /* the so-manieth operation of its next start fails; 0: none does */
 	bool misdirect;		 /* the next record lands in another place */
 	bool rot_offered;	 /* the snapshot that it offers next rots */
-	uint64_t
-		spoil_state; /* one bit of the snapshot that it writes next is another one than in its state: which; 0: none is */
+	bool rot_received;	 /* the snapshot that it has received next rots before it is installed */
+	bool refuse_offered;	 /* reads of the snapshot that it offers next fail with EIO … */
+	uint64_t unreadable;	 /* … reads of that of this index, as long as the member is up; 0: of none */
+	/* One bit of the snapshot that it writes next is another one than in its state: which; 0: none is. */
+	uint64_t spoil_state;
 	uint64_t background_until_us; /* what is not the log's does not end before */
 	bool lose_segment_end; /* the last record of the segment that is full next, if it holds no entries, rots, … */
 	uint64_t segment_end_down_us; /* … the member dies, and is down for so long */

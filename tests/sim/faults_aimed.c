@@ -91,6 +91,28 @@ int sim_fault_spoilt_state(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
+/* Its disk refuses to read it then, until the member starts again. */
+int sim_fault_unreadable_offer(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned leader = sim_fault_leader(sim);
+	unsigned member = fault->b % 2 == 0 && leader < sim_members(sim) ? leader : sim_fault_which(sim, fault);
+	if (!sim->members[member].up)
+		return 0;
+	sim->members[member].disk_faults.refuse_offered = true;
+	return 1;
+}
+
+/* A snapshot rots where a member has received it, before that is installed. */
+int sim_fault_rotten_receipt(struct sim *sim, const struct sim_fault *fault)
+{
+	unsigned member = sim_fault_which(sim, fault);
+	if (!sim->members[member].up || !sim_fault_may_lose(sim, member))
+		return 0;
+	sim->members[member].expendable = true;
+	sim->members[member].disk_faults.rot_received = true;
+	return 1;
+}
+
 void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t len)
 {
 	struct sim_member *member = &sim->members[from];
@@ -98,7 +120,12 @@ void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame, size_t
 	if (wire_decode(frame, len, sim->checks->scratch, WIRE_ENTRIES_MAX, &message) != WIRE_OK ||
 	    message.type != WIRE_SNAPSHOT_OFFER)
 		return;
-	member->disk_faults.rot_offered = !sim_platter_rot_snapshot(member->disk_files, message.snapshot_offer.index);
+	uint64_t index = message.snapshot_offer.index;
+	if (member->disk_faults.rot_offered)
+		member->disk_faults.rot_offered = !sim_platter_rot_snapshot(member->disk_files, index);
+	if (member->disk_faults.refuse_offered)
+		member->disk_faults.unreadable = index;
+	member->disk_faults.refuse_offered = false;
 }
 
 /* A hello that a member sent when it ran an older program reaches the leader only now, and for a while nothing that the member says

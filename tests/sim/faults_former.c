@@ -43,6 +43,7 @@ static void forget_faults(struct sim_member *member)
 	member->disk_faults.lose_segment_end = false;
 	member->disk_faults.rot_offered = false;
 	member->disk_faults.spoil_state = 0;
+	member->disk_faults.rot_received = false;
 }
 
 /* The member is down. What it has now is put away if it is good, else it is lost. */

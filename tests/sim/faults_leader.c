@@ -138,7 +138,7 @@ int sim_fault_usurp(struct sim *sim, const struct sim_fault *fault)
 	return 1;
 }
 
-static void talk(struct sim *sim)
+void sim_fault_talk(struct sim *sim)
 {
 	if (!sim->silent)
 		return;
@@ -152,7 +152,7 @@ static void abandoned(struct sim *sim, uint64_t seed)
 	unsigned leader = sim_fault_leader(sim);
 	uint64_t election_us = sim->plan.election_min_us + sim->plan.election_spread_us;
 	if (leader == sim_members(sim) || voters(sim) < 3) {
-		talk(sim);
+		sim_fault_talk(sim);
 		return;
 	}
 	uint64_t company = (uint64_t)1 << leader;
@@ -178,7 +178,8 @@ static void usurped(struct sim *sim, unsigned leader, uint64_t seed)
 	uint64_t how = sim_random_below(&random, 3);
 	sim_note(sim, "leader %u is usurped", leader + 1);
 	step_later(sim, election_us, STEP_TALK, leader, 0);
-	sim_fault_cut(sim, sim_fault_between(sim, one, ~one, 2), 0, election_us + sim_random_below(&random, 3 * election_us));
+	sim_fault_cut(sim, sim_fault_between(sim, one, ~one, 2), 0,
+		      election_us + sim_random_below(&random, 3 * election_us));
 	if (how == 0)
 		closes(sim, leader, ~one, &random);
 	for (unsigned k = 0; how == 1 && k < sim_members(sim); k++) {
@@ -256,7 +257,7 @@ void sim_fault_step(struct sim *sim, unsigned member, uint64_t number)
 		abandoned(sim, number);
 		return;
 	case STEP_TALK:
-		talk(sim);
+		sim_fault_talk(sim);
 		return;
 	case STEP_USURPED:
 		usurped(sim, member, number);

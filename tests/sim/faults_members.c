@@ -13,7 +13,7 @@ static int ask_leader(struct sim *sim, enum kv_change_type type, unsigned member
 		.type = (uint8_t)type, .flags = stay_learner ? KV_CHANGE_STAY_LEARNER : 0, .id = member + 1};
 	if (leader == sim_members(sim))
 		return 0;
-	sim_endpoint_name(member, change.peer);
+	sim_endpoint_name(sim, member, change.peer);
 	(void)sim_operator_change(sim, leader, &change, sim->now_us);
 	return 1;
 }
@@ -45,7 +45,8 @@ int sim_fault_remove(struct sim *sim, unsigned member)
 /* Any member, or the leader, or one that is damaged for good. Down to one voter, but not often. */
 int sim_fault_member_remove(struct sim *sim, const struct sim_fault *fault)
 {
-	unsigned member = fault->c % 3 == 0 ? sim_fault_leader(sim) : sim_fault_any_of(sim, sim->committed.members, fault->a);
+	unsigned member =
+		fault->c % 3 == 0 ? sim_fault_leader(sim) : sim_fault_any_of(sim, sim->committed.members, fault->a);
 	uint64_t voters = (uint64_t)__builtin_popcount(sim->committed.voters);
 	if (!sim->founded || member == sim_members(sim) || (voters <= 3 && fault->b % 4 != 0))
 		return 0;

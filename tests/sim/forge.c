@@ -3,6 +3,7 @@
  * be, or that contradict what is committed. They come from a program with a bug. A member refuses each, counts it, and nothing
  * that it holds has changed: that is up to the other checks.
  */
+#include "check.h"
 #include "fault_steps.h"
 
 #include "daemon/assert.h"
@@ -200,7 +201,8 @@ static const char *odd_refusal(struct forger *forger, struct wire_message *messa
 	message->append_reply.rejected = true;
 	message->append_reply.prev_index = prev;
 	message->append_reply.conflict_index = prev + more;
-	return prev > status->last_index ? "a refusal of an entry that the leader does not have" : "a refusal that leads on";
+	return prev > status->last_index ? "a refusal of an entry that the leader does not have"
+					 : "a refusal that leads on";
 }
 
 /* Another leader in the same term. */
@@ -218,7 +220,8 @@ static const char *second_leader(struct forger *forger, struct wire_message *mes
 static const char *forge(struct forger *forger, struct wire_message *message)
 {
 	static const char *(*const forgeries[])(struct forger *, struct wire_message *) = {
-		wrong_address, wrong_vote_request, wrong_append, wrong_leader, wrong_config, wrong_append_reply, second_leader, odd_refusal};
+		wrong_address, wrong_vote_request, wrong_append,  wrong_leader,
+		wrong_config,  wrong_append_reply, second_leader, odd_refusal};
 	uint64_t n = sizeof forgeries / sizeof *forgeries;
 	message->type = WIRE_APPEND;
 	message->term = forger->status.hard_state.term + 1 + sim_random_below(&forger->random, 1000);
@@ -268,8 +271,42 @@ int sim_forge(struct sim *sim, unsigned from, unsigned to, uint64_t seed)
 	bool looked = looks(sim, to);
 	bool taken = sim_network_deliver(sim, from, to, frame, size);
 	free(frame);
-	if (taken && looked && !forger.may_be_ignored && member->up && member->life == life && bad_frames(sim, to) == before)
+	if (taken && looked && !forger.may_be_ignored && member->up && member->life == life &&
+	    bad_frames(sim, to) == before)
 		sim_fail(sim, "member %u does not refuse %s", to + 1, what);
+	return 1;
+}
+
+/* What a member says to whoever led an earlier term, that its own is higher, says nothing about a log, and nothing to the leader of
+ * that very term: here it comes in the newest round, from one whose log the leader knows. */
+int sim_fault_hollow_refusal(struct sim *sim, const struct sim_fault *fault)
+{
+	struct raft_status status;
+	unsigned leader = sim_fault_leader(sim);
+	if (leader == sim_members(sim) || !sim_member_listens(sim, leader))
+		return 0;
+	raft_get_status(replica_core(sim->members[leader].replica), &status);
+	if (status.n_peers == 0)
+		return 0;
+	const struct raft_progress *peer = &status.peers[fault->a % status.n_peers];
+	if (peer->match == 0)
+		return 0;
+	unsigned from = (unsigned)peer->id - 1;
+	struct wire_message message = {.type = WIRE_APPEND_REPLY,
+				       .cluster = SIM_CLUSTER,
+				       .from = peer->id,
+				       .from_incarnation = sim->members[leader].view.incarnations[from],
+				       .to = leader + 1,
+				       .term = status.hard_state.term};
+	message.append_reply.rejected = true;
+	message.append_reply.round = sim_returns_round(sim, leader, status.hard_state.term);
+	size_t size = wire_encoded_size(&message);
+	uint8_t *frame = malloc(size);
+	raft_assert(size > 0 && frame != NULL);
+	wire_encode(&message, frame);
+	sim_note(sim, "leader %u gets a refusal from %u that says nothing", leader + 1, from + 1);
+	(void)sim_network_deliver(sim, from, leader, frame, size);
+	free(frame);
 	return 1;
 }
 

@@ -25,10 +25,10 @@ struct sim_frame {
 };
 
 struct sim_network {
-	unsigned cuts[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* how many faults cut the link from row to column */
-	unsigned queued[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* frames that were sent and not yet received */
-	uint64_t slow_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* added to every delay */
-	struct sim_frame archive[ARCHIVE_MAX];		   /* frames of any time, to be sent again */
+	unsigned cuts[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];       /* how many faults cut the link from row to column */
+	unsigned queued[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];     /* frames that were sent and not yet received */
+	uint64_t slow_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];    /* added to every delay */
+	struct sim_frame archive[ARCHIVE_MAX];		       /* frames of any time, to be sent again */
 	uint64_t arrives_us[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* in the calm: the newest frame from row to column */
 };
 
@@ -45,7 +45,7 @@ struct sim_transport {
 	uint8_t *prepared;
 	size_t prepared_len;
 	uint64_t dropped[SIM_MEMBERS_MAX];
-	bool known[SIM_MEMBERS_MAX]; /* who was given an endpoint */
+	unsigned known[SIM_MEMBERS_MAX];     /* 1 + the place at which it is to be reached; 0: nobody said */
 	struct sim_arrival inbox[INBOX_MAX]; /* a ring */
 	unsigned head, count;
 	uint8_t *current; /* the frame handed out last */
@@ -282,6 +282,11 @@ static uint8_t *transport_prepare(struct transport *base, size_t len)
 	return transport->prepared;
 }
 
+static bool is_right(const struct sim *sim, unsigned member, unsigned known)
+{
+	return known > sim->members[member].places_first && known <= sim->members[member].places_last + 1;
+}
+
 static int transport_send(struct transport *base, uint64_t peer)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
@@ -299,10 +304,11 @@ static int transport_send(struct transport *base, uint64_t peer)
 	if (!sim_member_operation(sim, transport->member))
 		return 0; /* nobody will see it */
 	sim_check_frame(sim, frame.from, to, frame.data, frame.len);
-	if (sim->members[frame.from].disk_faults.rot_offered)
+	const struct sim_disk_faults *faults = &sim->members[frame.from].disk_faults;
+	if (faults->rot_offered || faults->refuse_offered)
 		sim_fault_sent(sim, frame.from, frame.data, frame.len);
 	bool full = sim->network->queued[frame.from][to] >= room;
-	if (!transport->known[to]) {
+	if (!is_right(sim, to, transport->known[to])) {
 		transport->dropped[to]++;
 		full = true;
 	} else if (full) {
@@ -372,21 +378,57 @@ static void transport_close(struct transport *base)
 }
 
 /* Frames leave only for members whose right endpoint this one was told. */
-void sim_endpoint_name(unsigned member, char ret_name[SIM_ENDPOINT_SIZE])
+static void place_name(unsigned member, unsigned place, char ret_name[SIM_ENDPOINT_SIZE])
 {
-	(void)snprintf(ret_name, SIM_ENDPOINT_SIZE, "member-%u", member + 1);
+	if (place == 0)
+		(void)snprintf(ret_name, SIM_ENDPOINT_SIZE, "member-%u", member + 1);
+	else
+		(void)snprintf(ret_name, SIM_ENDPOINT_SIZE, "member-%u-%u", member + 1, place);
+}
+
+void sim_endpoint_name(const struct sim *sim, unsigned member, char ret_name[SIM_ENDPOINT_SIZE])
+{
+	place_name(member, sim->members[member].places_last, ret_name);
+}
+
+/* 1 + the place; 0: it never was one of the member's. */
+static unsigned place_of(const struct sim *sim, unsigned member, const char *endpoint)
+{
+	char name[SIM_ENDPOINT_SIZE];
+	for (unsigned place = sim->members[member].places_last + 1; place > 0; place--) {
+		place_name(member, place - 1, name);
+		if (strcmp(name, endpoint) == 0)
+			return place;
+	}
+	return 0;
+}
+
+bool sim_endpoint_is_of(const struct sim *sim, unsigned member, const char *name)
+{
+	return place_of(sim, member, name) > 0;
+}
+
+bool sim_network_knows(const struct sim *sim, unsigned number, unsigned other, const char *endpoint)
+{
+	const struct sim_transport *transport = (const struct sim_transport *)sim->members[number].transport;
+	return transport->known[other] > 0 && transport->known[other] >= place_of(sim, other, endpoint);
 }
 
 static int transport_set_peer(struct transport *base, uint64_t peer, const char *endpoint)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
-	char name[SIM_ENDPOINT_SIZE];
-	raft_assert(peer >= 1 && peer <= sim_members(transport->sim));
-	sim_endpoint_name((unsigned)peer - 1, name);
-	if (strcmp(name, endpoint) != 0)
-		sim_fail(transport->sim, "member %u connects to member %u at %s", transport->member + 1, (unsigned)peer,
-			 endpoint);
-	transport->known[peer - 1] = true;
+	struct sim *sim = transport->sim;
+	struct sim_member *member = &sim->members[transport->member];
+	raft_assert(peer >= 1 && peer <= sim_members(sim));
+	unsigned place = place_of(sim, (unsigned)peer - 1, endpoint);
+	if (place == 0)
+		sim_fail(sim, "member %u connects to member %u at %s", transport->member + 1, (unsigned)peer, endpoint);
+	if (sim->now_us < member->no_connections_until_us && transport->known[peer - 1] != place) {
+		member->unconnected_us = sim_clock_us(sim, transport->member);
+		sim->counts.connections_refused++;
+		return -EMFILE;
+	}
+	transport->known[peer - 1] = place;
 	return 0;
 }
 
@@ -394,7 +436,7 @@ static void transport_remove_peer(struct transport *base, uint64_t peer)
 {
 	struct sim_transport *transport = (struct sim_transport *)base;
 	raft_assert(peer >= 1 && peer <= sim_members(transport->sim));
-	transport->known[peer - 1] = false;
+	transport->known[peer - 1] = 0;
 }
 
 static const struct transport_ops sim_transport_ops = {

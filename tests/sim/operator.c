@@ -139,14 +139,12 @@ static void check_membership(struct sim *sim, unsigned member, const struct kv_m
 	bool same = membership->index == view->index;
 	for (unsigned k = 0; k < membership->count; k++) {
 		const struct kv_member *one = &membership->members[k];
-		char endpoint[SIM_ENDPOINT_SIZE];
 		raft_assert(one->id >= 1 && one->id <= SIM_MEMBERS_MAX);
 		unsigned number = (unsigned)one->id - 1;
-		sim_endpoint_name(number, endpoint);
 		members |= 1u << number;
 		if (one->role == KV_MEMBER_VOTER)
 			voters |= 1u << number;
-		same &= one->incarnation == view->incarnations[number] && strcmp(one->peer, endpoint) == 0;
+		same &= one->incarnation == view->incarnations[number] && sim_endpoint_is_of(sim, number, one->peer);
 	}
 	if (!same || members != view->members || voters != view->voters)
 		sim_fail(sim,

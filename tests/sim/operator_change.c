@@ -60,10 +60,10 @@ int sim_operator_change(struct sim *sim, unsigned member, const struct kv_change
 	return sim_member_change(sim, member, &asked);
 }
 
-static struct kv_change change_of(enum kv_change_type type, unsigned member)
+static struct kv_change change_of(const struct sim *sim, enum kv_change_type type, unsigned member)
 {
 	struct kv_change change = {.type = (uint8_t)type, .id = member + 1};
-	sim_endpoint_name(member, change.peer);
+	sim_endpoint_name(sim, member, change.peer);
 	(void)snprintf(change.client, sizeof change.client, "clients-%u", member + 1);
 	return change;
 }
@@ -85,7 +85,7 @@ int sim_operator_mistake(struct sim *sim, unsigned member, uint64_t seed)
 	bool known = ((view->members >> other) & 1) != 0;
 	if (!sim_member_listens(sim, member) || view->members == 0)
 		return 0;
-	struct kv_change change = change_of(KV_CHANGE_MOVE, other);
+	struct kv_change change = change_of(sim, KV_CHANGE_MOVE, other);
 	switch (sim_random_below(&random, 5)) {
 	case 0: /* the membership is another one than the operator has seen */
 		change.if_index = view->index + 1 + sim_random_below(&random, 1000);

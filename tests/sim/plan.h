@@ -136,7 +136,14 @@
 	X(former_directory, 1000000, 12000000, 350000)                                                                 \
 	X(old_answer, 2000000, 10000000, 350000)                                                                       \
 	X(led_again, 2000000, 10000000, 300000)                                                                        \
-	X(spoilt_state, 1000000, 10000000, 300000)
+	X(spoilt_state, 1000000, 10000000, 300000)                                                                     \
+	X(hollow_refusal, 500000, 4000000, 300000)                                                                     \
+	X(unreadable_offer, 1000000, 10000000, 300000)                                                                 \
+	X(rotten_receipt, 1000000, 10000000, 300000)                                                                   \
+	X(member_move, 2000000, 15000000, 300000)                                                                      \
+	X(no_connections, 1000000, 10000000, 250000)                                                                   \
+	X(two_changes, 2000000, 12000000, 300000)                                                                      \
+	X(idle_install, 3000000, 15000000, 250000)
 
 /* What stays when all other faults are over: trial.c. */
 enum sim_trial_kind {

@@ -14,6 +14,8 @@
  *   clock.c     members' clocks, which drift and leap
  *   faults_aimed.c  one rare situation each
  *   faults_former.c  directories that are put away and come back, and what one of them has said
+ *   faults_idle.c  a log that begins anew and stays as it is
+ *   faults_places.c  members that move, or get no connections
  *   faults_leader.c  faults in several steps, around the leader; fault_steps.h: what these files share
  *   stale.c     answers of earlier terms, which arrive at the worst moment
  *   trial.c     a last fault that stays while the rest must go on
@@ -138,14 +140,19 @@ struct sim_member {
 		promises_over_us; /* its operator waits until then, for the file about them is damaged; 0: nobody waits */
 	struct sim_disk_faults disk_faults;
 	struct sim_doom doom;
-	bool wrong_state; /* its memory is damaged: the hash of its state differs from the others', in this life … */
+	bool follows_anew; /* its configuration is another one since it was looked at last */
+	bool wrong_state;  /* its memory is damaged: the hash of its state differs from the others', in this life … */
 	uint64_t wrong_since; /* … and is looked for from this index on: when the calm began, or of a snapshot */
 	bool spoilt;	      /* in this life it wrote what is no state into a snapshot */
 	bool dying;	      /* in this turn: what it still does has no effect */
 	bool goes_on;	      /* this turn was a whole one: it has seen to everything */
 	bool expendable;      /* something on its platter is or may become damaged, in this incarnation */
 	uint64_t slow_until_us, slow_us, busy_until_us;
-	unsigned level;	      /* the newest feature level that its program knows; it only rises */
+	unsigned level;			    /* the newest feature level that its program knows; it only rises */
+	unsigned places_first, places_last; /* it is reached at all of these: two while it moves */
+	uint64_t no_connections_until_us;   /* it has no descriptors left for new ones */
+	uint64_t went_on_us;		    /* it started, or its pause ended, then */
+	uint64_t unconnected_us;	    /* of its clock: it was refused one then; 0: none lately */
 	unsigned older_level; /* an older program is tried instead, which its platter must refuse; 0: none is */
 };
 
@@ -226,7 +233,7 @@ void sim_fault_restart(struct sim *sim, unsigned member, uint64_t delay_us); /* 
 void sim_fault_drop_away(struct sim *sim, unsigned member);		     /* what was put away never comes back */
 
 void sim_fault_sent(struct sim *sim, unsigned from, const uint8_t *frame,
-		    size_t len); /* by a member with rot_offered */
+		    size_t len); /* by a member with rot_offered or refuse_offered */
 
 /* Disk: disk.c, disk_damage.c. The platter outlives its openings; the disk handed to a replica is a view of it. */
 struct disk *sim_platter_new(struct sim *sim, unsigned member);
@@ -276,7 +283,11 @@ void sim_network_member_ends(struct sim *sim, unsigned member);
 void sim_network_peer_event(struct sim *sim, unsigned member, unsigned peer, bool up, uint64_t delay_us);
 struct transport *sim_transport_new(struct sim *sim, unsigned member);
 #define SIM_ENDPOINT_SIZE 24u
-void sim_endpoint_name(unsigned member, char ret_name[SIM_ENDPOINT_SIZE]);
+/* Where it is to be reached, the newest of these. */
+void sim_endpoint_name(const struct sim *sim, unsigned member, char ret_name[SIM_ENDPOINT_SIZE]);
+bool sim_endpoint_is_of(const struct sim *sim, unsigned member, const char *name); /* or was */
+/* Is the member connected to the other one, there or where that has moved to since? */
+bool sim_network_knows(const struct sim *sim, unsigned number, unsigned other, const char *endpoint);
 
 /* Clocks: clock.c */
 uint64_t sim_clock_us(const struct sim *sim, unsigned member);	    /* monotonic */
@@ -520,6 +531,9 @@ void sim_leases_turn(struct sim *sim, unsigned member);
 void sim_snapshots_new(struct sim *sim);
 void sim_snapshots_free(struct sim *sim);
 void sim_snapshots_applied(struct sim *sim, unsigned member); /* after each entry */
-void sim_snapshots_release(struct sim *sim, unsigned member); /* the member's life ends */
+void sim_check_proved(struct sim *sim, unsigned number);      /* check_proof.c: at times, and before a member ends */
+void sim_places_turn(struct sim *sim, unsigned number); /* of a member that follows_anew, or was refused a connection */
+void sim_offers_refused(struct sim *sim, unsigned number, uint64_t index); /* it cannot install what it has received */
+void sim_snapshots_release(struct sim *sim, unsigned member);		   /* the member's life ends */
 
 #endif
