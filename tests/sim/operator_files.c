@@ -233,16 +233,44 @@ static void report(void *arg, enum storage_finding finding, const char *file, ui
 		 finding == STORAGE_FINDING_DAMAGE ? "damage" : "note", file, offset, what);
 }
 
-/* The member has started; read_errors is from before. A snapshot that the check could read and the start could not, or could not
- * load, is passed over, and what the log does not lead to with it: that the member has all that its log holds is what check.c says. */
+/* What is there to start from, before the start, and what had gone wrong by then. */
+struct before {
+	uint64_t base_index;	 /* where the log begins, says the check */
+	uint64_t snapshots;	 /* that the log leads on from */
+	uint64_t read_errors;	 /* so far … */
+	uint64_t states_refused; /* … and states that no member could load */
+};
+
+static void count_snapshot(void *arg, const char *name, uint64_t size)
+{
+	struct before *before = arg;
+	uint64_t index;
+	(void)size;
+	before->snapshots += sim_snapshot_parse_name(name, &index) && index >= before->base_index;
+}
+
+static struct before look_before(const struct sim *sim, unsigned number, const struct storage_check *check)
+{
+	struct disk *files = sim->members[number].disk_files;
+	struct before before = {.base_index = check->base_index,
+				.read_errors = sim->counts.read_errors,
+				.states_refused = sim->counts.states_refused};
+	int r = files->ops->list(files, count_snapshot, &before);
+	raft_assert(r == 0);
+	return before;
+}
+
+/* The member has started. A snapshot that the check could read and the start could not, or could not load, is passed over, and what
+ * the log does not lead to with it; if none is left that the log leads on from, the directory is given up. That the member has all
+ * that its log holds is what check.c says. */
 static void compare_start(const struct sim *sim, unsigned number, const struct storage_check *check,
-			  uint64_t read_errors)
+			  const struct before *before)
 {
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[number].replica), &status);
-	const struct sim_shadow *shadow = &sim->checks->members[number].shadow;
-	if (status.base_index < check->base_index &&
-	    (sim->counts.read_errors > read_errors || sim_snapshot_newest_good(shadow) < sim_snapshot_newest(shadow)))
+	uint64_t refused = sim->counts.states_refused - before->states_refused;
+	bool all_refused = refused > 0 && refused >= before->snapshots;
+	if (status.base_index < check->base_index && (sim->counts.read_errors > before->read_errors || all_refused))
 		return;
 	if (status.last_index < check->last_index)
 		sim_fail(sim, "member %u has entries up to %" PRIu64 ", the check has found %" PRIu64, number + 1,
@@ -272,11 +300,11 @@ int sim_operator_check(struct sim *sim, unsigned number)
 	member->lost = false; /* what rots twice may be whole again: the operator sees it, and starts the member */
 	uint64_t misdirected =
 		sim->counts.misdirected_writes; /* what the start writes may go astray, and it reads on */
-	errors = sim->counts.read_errors;
+	struct before before = look_before(sim, number, &check);
 	sim_member_start(sim, number);
 	if (r == 0 && member->lost && sim->counts.misdirected_writes == misdirected)
 		sim_fail(sim, "member %u found damage in its directory after the check found none", number + 1);
 	if (r == 0 && member->up)
-		compare_start(sim, number, &check, errors);
+		compare_start(sim, number, &check, &before);
 	return 1;
 }
