@@ -324,6 +324,9 @@ int replica_on_snapshot_chunk(struct replica *replica, const struct wire_message
 int replica_load_snapshot(struct replica *replica, uint64_t index, struct raft_config *ret_config,
 			  uint64_t *ret_config_index, char *message) __attribute__((warn_unused_result));
 int replica_tend_installing(struct replica *replica) __attribute__((warn_unused_result));
+/* This member has applied the log up to where the snapshot that it receives, or began to receive in an earlier life, would bring it:
+ * that one is given up. */
+void replica_drop_outrun(struct replica *replica);
 void replica_installing_fini(struct replica *replica);
 
 /* divergence.c: replica->failed says that this member must stop. */

@@ -459,6 +459,17 @@ int replica_tend_installing(struct replica *replica)
 	return 0;
 }
 
+/* It is not offered any more, so nothing would ever end it; and while it is there this member writes none of the same entry. */
+void replica_drop_outrun(struct replica *replica)
+{
+	struct storage_snapshot_progress progress;
+	storage_received(replica->storage, &progress);
+	if (progress.phase != STORAGE_SNAPSHOT_WRITING || progress.index > replica->applied)
+		return;
+	storage_receive_abort(replica->storage);
+	receiving_end(replica);
+}
+
 void replica_installing_fini(struct replica *replica)
 {
 	replica->restoring.reader = snapshot_reader_free(replica->restoring.reader);

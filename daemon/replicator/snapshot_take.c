@@ -123,7 +123,8 @@ bool replica_log_waits_in_vain(const struct replica *replica)
 	       replica->now_us - replica->taking.moved_us > replica->options.raft.election_timeout_max_us;
 }
 
-/* 0 also when there is no memory or no room for it now: it is tried again later. */
+/* 0 also when there is no memory or no room for it now, or what was received of one is still being removed: it is tried again
+ * later. */
 static int taking_begin(struct replica *replica)
 {
 	struct replica_taking *taking = &replica->taking;
@@ -135,6 +136,7 @@ static int taking_begin(struct replica *replica)
 	begin.level = config != NULL ? config->level : RAFT_LEVEL_MIN;
 	raft_assert(begin.term > 0);
 	taking->retry_us = replica->now_us + REPLICA_SNAPSHOT_RETRY_US;
+	replica_drop_outrun(replica);
 	taking->buf = malloc(REPLICA_SNAPSHOT_SLICE);
 	taking->snapshot = taking->buf != NULL ? replica->machine->snapshot_take(replica->machine_arg) : NULL;
 	int r = taking->snapshot != NULL ? storage_snapshot_begin(replica->storage, &begin) : -ENOMEM;

@@ -431,6 +431,13 @@ int storage_receive_write(struct storage *storage, uint64_t offset, const uint8_
 	return storage->error;
 }
 
+void storage_receive_abort(struct storage *storage)
+{
+	struct snapshot_output *output = &storage->outputs[SNAPSHOT_RECEIVED];
+	if (output->step == STEP_FILLING)
+		abort_output(storage, output);
+}
+
 void storage_received(const struct storage *storage, struct storage_snapshot_progress *ret_progress)
 {
 	progress(&storage->outputs[SNAPSHOT_RECEIVED], ret_progress);

@@ -83,6 +83,8 @@ int storage_receive_begin(struct storage *storage, uint64_t index, uint64_t term
  * dropped, begin again; STORAGE_E_VERSION when the sender is newer than we are; otherwise like storage_snapshot_write. */
 int storage_receive_write(struct storage *storage, uint64_t offset, const uint8_t *buf, size_t len, size_t *ret_taken)
 	__attribute__((warn_unused_result));
+/* What is there of one is dropped, also when it was found at the start; one that was received whole goes on. */
+void storage_receive_abort(struct storage *storage);
 void storage_received(const struct storage *storage, struct storage_snapshot_progress *ret_progress);
 
 /* Reading: from the disk, on the caller's thread, a block at a time ------------------------------------- */

@@ -314,6 +314,37 @@ static void log_that_catches_up_is_applied(void **state)
 	cluster_free(cluster);
 }
 
+/* It begins to receive the snapshot of the next entry, and then the log brings that entry. Its own snapshot needs no other's end. */
+static void snapshot_that_the_log_outran_keeps_none_back(void **state)
+{
+	struct replica_cluster *cluster = cluster_new(3);
+	(void)state;
+	cluster_start_all(cluster);
+	unsigned leader = cluster_elect(cluster), behind = leader % 3 + 1;
+	struct node *node = cluster_node(cluster, behind);
+	cluster_run_ms(cluster, 2000); /* all have been promoted */
+	cluster_write(cluster, leader, 1, 10);
+	struct replicator_status status = cluster_status(cluster, leader);
+	cluster_arrives(cluster, (struct wire_message){.type = WIRE_SNAPSHOT_OFFER,
+						       .from = leader,
+						       .from_incarnation = status.incarnation,
+						       .to = behind,
+						       .term = status.term,
+						       .snapshot_offer = {.index = status.last_index + 1,
+									  .term = status.term,
+									  .size = 100000}});
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(count(node, "snapshot-receive"), 1);
+	cluster_write(cluster, leader, 1, 10);
+	assert_int_equal(cluster_status(cluster, behind).applied, status.last_index + 1);
+	assert_int_equal(replica_snapshot(node->replica), 0);
+	cluster_run_ms(cluster, 5000);
+	assert_int_equal(count(node, "snapshot-durable"), 1);
+	assert_int_equal(count(node, "snapshot-refused"), 0);
+	all_equal(cluster);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +356,7 @@ int main(void)
 		cmocka_unit_test(the_membership_in_a_refused_snapshot_counts),
 		cmocka_unit_test(an_only_member_begins_with_the_one_before),
 		cmocka_unit_test(log_that_catches_up_is_applied),
+		cmocka_unit_test(snapshot_that_the_log_outran_keeps_none_back),
 		cmocka_unit_test(no_memory_is_waited_for),
 		cmocka_unit_test(newer_state_sets_nothing_aside),
 	};

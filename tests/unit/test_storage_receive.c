@@ -229,6 +229,42 @@ static void transfer_is_dropped_when_it_is_overtaken(void **state)
 	free(file);
 }
 
+/* Of the same entry: one that is there in part, maybe since an earlier life, can be dropped for it; one that was received whole goes on. */
+static void own_snapshot_takes_the_place_of_a_part(void **state)
+{
+	struct fixture *f = *state;
+	size_t size = 0;
+	uint8_t *file = snapshot_file(8, 3, 700, 100, &size);
+	uint64_t offset = 1;
+	fill_segments(f, 1);
+	log_fixture_drain(f->storage, f->disk, 1);
+	storage_receive_abort(f->storage); /* none under way */
+	for (unsigned life = 0; life < 2; life++) {
+		assert_int_equal(storage_receive_begin(f->storage, 8, 3, &offset), 0);
+		assert_int_equal(feed_snapshot(f, file, 300, 50), 0);
+		while (work_background(f))
+			;
+		if (life == 1)
+			reopen(f);
+		assert_non_null(memory_disk_contents(f->disk, "snapshot-0000000000000008.part", NULL));
+		assert_int_equal(begin_snapshot(f, 8, 3), STORAGE_E_BUSY);
+		storage_receive_abort(f->storage);
+		log_fixture_drain(f->storage, f->disk, 1);
+		assert_int_equal(received(f->storage).phase, STORAGE_SNAPSHOT_IDLE);
+		assert_null(memory_disk_contents(f->disk, "snapshot-0000000000000008.part", NULL));
+	}
+	assert_int_equal(write_snapshot(f, 8, 10), 0);
+	free(file);
+	file = snapshot_file(9, 3, 700, 100, &size);
+	assert_int_equal(storage_receive_begin(f->storage, 9, 3, &offset), 0);
+	assert_int_equal(feed_snapshot(f, file, size, 5000), 0);
+	assert_int_equal(received(f->storage).phase, STORAGE_SNAPSHOT_FINISHING);
+	storage_receive_abort(f->storage);
+	finish_receiving(f);
+	assert_int_equal(newest_snapshot(f->storage), 9);
+	free(file);
+}
+
 /* Damage ------------------------------------------------------------------------------------------------- */
 
 static void rotten_newest_gives_way_to_the_one_before(void **state)
@@ -399,6 +435,7 @@ int main(void)
 		TEST(damage_without_a_way_out_is_refused),	TEST(snapshot_without_a_log_is_refused),
 		TEST(foreign_and_newer_snapshots_are_refused),	TEST(bytes_behind_the_footer_are_damage),
 		TEST(part_under_a_wrong_name_is_removed),	TEST(damage_while_reading_is_noticed),
+		TEST(own_snapshot_takes_the_place_of_a_part),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
