@@ -267,8 +267,9 @@ bool sim_platter_rot_promise(struct disk *base, struct sim_random *random)
 	struct sim_disk *disk = (struct sim_disk *)base;
 	struct platter_file *file = platter_find(&disk->platter, PROMISE_FILE);
 	uint8_t bytes[SIM_SECTOR];
-	if (disk->promise_rotten || file == NULL || file->growing || file->n_stale > 0)
-		return false;
+	if (disk->promise_rotten || file == NULL || file->growing || file->n_stale > 0 ||
+	    strcmp(platter_durable_name(&disk->platter, file), PROMISE_FILE) != 0)
+		return false; /* it may be gone after the next power cut, and nothing rests on it */
 	memcpy(bytes, file->bytes, file->size);
 	rot(bytes, file->size, random);
 	platter_damage(file, 0, bytes, file->size);
