@@ -64,6 +64,18 @@ static void unmark(struct platter_file *file, uint64_t offset, uint64_t size)
 		file->missed[k] = 0;
 }
 
+/* A damaged sector of which only the end is written anew is damaged still; what it ought to hold has that end. */
+static void mend_intact(struct platter_file *file, uint64_t offset, const uint8_t *buf, uint64_t size)
+{
+	for (size_t k = 0; k < file->n_intact; k++) {
+		struct platter_sector *intact = &file->intact[k];
+		if (intact->offset >= offset || offset - intact->offset >= SIM_SECTOR)
+			continue;
+		uint64_t at = offset - intact->offset;
+		memcpy(intact->bytes + at, buf, size < SIM_SECTOR - at ? size : SIM_SECTOR - at);
+	}
+}
+
 void platter_stream(struct platter_file *file, uint64_t offset, const uint8_t *buf, uint64_t size)
 {
 	raft_assert(offset <= file->size);
@@ -71,8 +83,10 @@ void platter_stream(struct platter_file *file, uint64_t offset, const uint8_t *b
 	uint8_t *grown = realloc(file->bytes, offset + size + 1);
 	raft_assert(grown != NULL);
 	file->bytes = grown;
-	if (size > 0)
+	if (size > 0) {
 		memcpy(file->bytes + offset, buf, size);
+		mend_intact(file, offset, buf, size);
+	}
 	file->size = offset + size;
 	platter_forget_damage(file, offset, UINT64_MAX - offset);
 	unmark(file, offset, size);
