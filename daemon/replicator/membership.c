@@ -492,6 +492,7 @@ static void tell_endpoint(struct replica *replica)
 		if (replica->now_us < status.peers[k].last_contact_us + replica->options.raft.election_timeout_max_us)
 			continue;
 		struct wire_message wire = replica_wire_message(replica, WIRE_ENDPOINT, status.peers[k].id);
+		wire.term = status.role == RAFT_LEADER ? status.hard_state.term : 0; /* durable: this member leads */
 		memcpy(wire.endpoint.peer, self->peer_endpoint, strlen(self->peer_endpoint) + 1);
 		replica_send_wire(replica, &wire);
 	}
@@ -511,7 +512,8 @@ static void connect_to(struct replica *replica, const struct wire_message *wire)
 /* Believed by who knows of no cluster, and brings the leader to take it in; and by a member, of the leader that it follows or, when it
  * knows of none, of who would be elected. One at a time, and a leader that could be answered stays: whoever only says that it
  * belongs here must not use up the places of those who do. Of those who are known it is believed, too, for they may have moved while
- * this one was away: by a member, of the directory that it knows, or of the leader that it follows, which may have another one. */
+ * this one was away: by a member, of the directory that it knows, or of a leader, which may have another one. That need not be one that
+ * it follows already: a leader sends no log to whom it takes for too old, by an old hello perhaps, before it has an answer. */
 void replica_on_endpoint(struct replica *replica, const struct wire_message *wire)
 {
 	struct raft_status status;
@@ -519,11 +521,12 @@ void replica_on_endpoint(struct replica *replica, const struct wire_message *wir
 	const struct raft_config *known = status.member ? replica_config(replica, NULL) : &replica->options.founders;
 	const struct raft_config_member *member = known != NULL ? raft_config_find(known, wire->from) : NULL;
 	bool has_other_leader = status.leader != RAFT_NO_MEMBER && status.leader != wire->from;
+	bool leads = status.leader == wire->from || (wire->term != 0 && wire->term >= status.hard_state.term);
 	bool is_content = status.member || (replica->guest != 0 && status.leader == replica->guest);
 	if (is_content && has_other_leader)
 		return;
 	if (member != NULL) {
-		if (status.member && member->incarnation != wire->from_incarnation && status.leader != wire->from)
+		if (status.member && member->incarnation != wire->from_incarnation && !leads)
 			return;
 		if (status.member && strcmp(member->peer_endpoint, wire->endpoint.peer) != 0)
 			replica_find_peer(replica, wire->from)->astray = replica->any_astray = true;

@@ -272,9 +272,12 @@ void sim_check_frame(struct sim *sim, unsigned from, unsigned to, const uint8_t 
 	case WIRE_NOT_A_MEMBER:
 		check_not_a_member(sim, from, to, &message);
 		break;
+	case WIRE_ENDPOINT:
+		if (message.term != 0) /* who does not lead names none */
+			sim_check_leads(sim, from, message.term);
+		break;
 	case WIRE_SNAPSHOT_REQUEST:
 	case WIRE_CHECKPOINT:
-	case WIRE_ENDPOINT:
 		break;
 	}
 }

@@ -303,6 +303,58 @@ static void snapshot_that_hides_its_level_is_refused_at_the_start(void **state)
 	cluster_free(cluster);
 }
 
+static unsigned role(struct replica_cluster *cluster, unsigned leader, unsigned id)
+{
+	struct replicator_membership membership;
+	replica_get_membership(cluster_node(cluster, leader)->replica, &membership);
+	return membership.members[id - 1].role;
+}
+
+/* The first of five loses its directory, and moves, and leads again. The third, away meanwhile, knows neither. */
+static void first_is_another_one_elsewhere(struct replica_cluster *cluster)
+{
+	const struct replicator_change move = {.type = REPLICATOR_MOVE, .id = 1, .peer = "moved:1", .client = ""};
+	struct node *first = cluster_node(cluster, 1);
+	uint64_t index = 0;
+	cluster_kill(cluster, 3);
+	cluster_kill(cluster, 1);
+	memory_disk_free(first->disk);
+	first->disk = memory_disk_new();
+	assert_int_equal(cluster_start(cluster, 1), 0);
+	cluster_run_ms(cluster, 10000);
+	struct node *leader = cluster_node(cluster, cluster_elect(cluster));
+	assert_int_equal(role(cluster, leader->id, 1), REPLICATOR_VOTER);
+	assert_int_equal(replica_change(leader->replica, &move, cluster->now_us, 0, &index), 0);
+	cluster_run_ms(cluster, 1000);
+	first->moved = true;
+	assert_int_equal(replica_transfer(leader->replica, 1, cluster->now_us), 0);
+	cluster_run_ms(cluster, 100);
+	assert_int_equal(cluster_elect(cluster), 1);
+}
+
+/* An old hello says that it is too old: the leader sends it nothing before it says otherwise, and it does not know where to say so. */
+static void old_hello_does_not_keep_a_member_from_a_leader_that_moved(void **state)
+{
+	struct replica_cluster *cluster = start_at(5, RAFT_LEVEL_MAX);
+	struct wire_message hello = {.type = WIRE_HELLO,
+				     .from = 3,
+				     .from_incarnation = cluster_status(cluster, 3).incarnation,
+				     .to = 1,
+				     .hello = {.version_min = 1, .version_max = 1}};
+	(void)state;
+	first_is_another_one_elsewhere(cluster);
+	cluster_node(cluster, 3)->cut = true;
+	assert_int_equal(cluster_start(cluster, 3), 0);
+	cluster_arrives(cluster, hello);
+	cluster_run_ms(cluster, 20);
+	assert_true(cluster_journal_has(cluster, 1, "member-too-old"));
+	cluster_node(cluster, 3)->cut = false;
+	cluster_run_ms(cluster, 10000);
+	assert_int_equal(cluster_leader(cluster), 1);
+	assert_int_equal(cluster_status(cluster, 3).applied, cluster_status(cluster, 1).applied);
+	cluster_free(cluster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +368,7 @@ int main(void)
 		cmocka_unit_test(entries_of_a_newer_level_from_a_stranger_are_named),
 		cmocka_unit_test(snapshots_carry_the_level),
 		cmocka_unit_test(snapshot_that_hides_its_level_is_refused_at_the_start),
+		cmocka_unit_test(old_hello_does_not_keep_a_member_from_a_leader_that_moved),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
