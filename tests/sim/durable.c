@@ -421,14 +421,16 @@ static struct before_job begin_job(const struct sim *sim, unsigned member)
 }
 
 /* A member that was away may obey a leader of the past and cut what others have committed since; it has acknowledged none of that
- * to the leader that committed it, so enough others hold it. What it knew to be committed it keeps. */
+ * to the leader that committed it, so enough others hold it. What it knew to be committed it keeps, in its log or in a snapshot: that may
+ * be on the disk before what was to be written earlier. */
 static void end_job(struct sim *sim, unsigned member, struct before_job before)
 {
 	struct sim_shadow *shadow = &sim->checks->members[member].shadow;
 	uint64_t committed = sim_log_committed(sim->checks, &shadow->log);
 	if (committed < before.committed)
 		sim_check_survives(sim, before.committed);
-	if (committed < before.committed && committed < before.known)
+	uint64_t kept = sim_snapshot_newest(shadow) > committed ? sim_snapshot_newest(shadow) : committed;
+	if (kept < before.committed && kept < before.known)
 		sim_fail(sim, "member %u removes committed entry %" PRIu64 " from its disk", member + 1, committed + 1);
 	if (shadow->term < before.term ||
 	    (shadow->term == before.term && before.vote != 0 && shadow->vote != before.vote))
