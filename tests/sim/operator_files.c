@@ -260,6 +260,13 @@ static struct before look_before(const struct sim *sim, unsigned number, const s
 	return before;
 }
 
+/* That they cannot be loaded only a start finds out. */
+static bool are_all_refused(const struct sim *sim, const struct before *before)
+{
+	uint64_t refused = sim->counts.states_refused - before->states_refused;
+	return refused > 0 && refused >= before->snapshots;
+}
+
 /* The member has started. A snapshot that the check could read and the start could not, or could not load, is passed over, and what
  * the log does not lead to with it; if none is left that the log leads on from, the directory is given up. That the member has all
  * that its log holds is what check.c says. */
@@ -268,8 +275,7 @@ static void compare_start(const struct sim *sim, unsigned number, const struct s
 {
 	struct raft_status status;
 	raft_get_status(replica_core(sim->members[number].replica), &status);
-	uint64_t refused = sim->counts.states_refused - before->states_refused;
-	bool all_refused = refused > 0 && refused >= before->snapshots;
+	bool all_refused = are_all_refused(sim, before);
 	if (status.base_index < check->base_index && (sim->counts.read_errors > before->read_errors || all_refused))
 		return;
 	if (status.last_index < check->last_index)
@@ -302,7 +308,7 @@ int sim_operator_check(struct sim *sim, unsigned number)
 		sim->counts.misdirected_writes; /* what the start writes may go astray, and it reads on */
 	struct before before = look_before(sim, number, &check);
 	sim_member_start(sim, number);
-	if (r == 0 && member->lost && sim->counts.misdirected_writes == misdirected)
+	if (r == 0 && member->lost && sim->counts.misdirected_writes == misdirected && !are_all_refused(sim, &before))
 		sim_fail(sim, "member %u found damage in its directory after the check found none", number + 1);
 	if (r == 0 && member->up)
 		compare_start(sim, number, &check, &before);
