@@ -45,9 +45,8 @@ struct kv_change {
 	uint8_t type; /* enum kv_change_type */
 	uint8_t flags;
 	uint64_t id;
-	uint64_t
-		if_index; /* only if the membership is still the one of this index, which was seen committed; 0: whatever it
-			    * is */
+	/* Only if the membership is still the one of this index, which was seen committed; 0: whatever it is. */
+	uint64_t if_index;
 	char peer[KV_ENDPOINT_MAX + 1];
 	char client[KV_ENDPOINT_MAX + 1];
 };

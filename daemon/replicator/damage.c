@@ -4,8 +4,8 @@
  * What is applied already is in the state machine: a snapshot of it, taken now, makes the damaged entries superfluous. The log
  * is compacted up to that snapshot, the newest one, and whoever needed those entries is sent the snapshot: this
  * member heals itself. A second one follows when all that the log held then is applied, and takes the place of what else may
- * be damaged; the first does not wait for that, for whoever needs it may be needed to commit. Entries that are not applied yet it cannot do without: then it stops, and heals from the others
- * when it is started again (start.c).
+ * be damaged; the first does not wait for that, for whoever needs it may be needed to commit. Entries that are not applied
+ * yet it cannot do without: then it stops, and heals from the others when it is started again (start.c).
  */
 #include "replica_internal.h"
 

@@ -78,12 +78,20 @@ static unsigned entries_level(const struct wire_message *wire)
 	return highest;
 }
 
+/* Now and then is enough. told_us: when it was last said; 0: never. */
+static bool may_complain(const struct replica *replica, uint64_t *told_us)
+{
+	if (*told_us != 0 && replica->now_us < *told_us + COMPLAIN_US)
+		return false;
+	*told_us = replica->now_us;
+	return true;
+}
+
 /* It may be the leader, which no configuration known here names yet: then this member stays behind, and nothing else says why. */
 static void complain_of_newer(struct replica *replica, const struct wire_message *wire, unsigned level)
 {
-	if (replica->too_new_told_us != 0 && replica->now_us < replica->too_new_told_us + COMPLAIN_US)
+	if (!may_complain(replica, &replica->too_new_told_us))
 		return;
-	replica->too_new_told_us = replica->now_us;
 	replica_log_about(
 		replica, (struct replica_about){.peer = wire->from}, 4, "too-old",
 		"member %llu, which is none that is known here, sends entries of feature level %u, and this program, "
@@ -126,9 +134,8 @@ bool replica_may_send_log(struct replica *replica, uint64_t peer)
 
 static void complain(struct replica *replica, const struct wire_message *wire)
 {
-	if (replica->too_old_told_us != 0 && replica->now_us < replica->too_old_told_us + COMPLAIN_US)
+	if (!may_complain(replica, &replica->too_old_told_us))
 		return;
-	replica->too_old_told_us = replica->now_us;
 	replica_log_about(
 		replica, (struct replica_about){.peer = wire->from}, 4, "member-too-old",
 		"member %llu runs a program that knows feature levels up to %u, and the cluster is at %u: it gets "

@@ -43,18 +43,21 @@ static bool is_known(const struct replica *replica, uint64_t id)
 /* Whose slot goes to another one is disconnected now: later nobody would know it any more. */
 struct replica_peer *replica_find_peer(struct replica *replica, uint64_t id)
 {
-	struct replica_peer *slot = NULL;
+	struct replica_peer *unused = NULL, *left = NULL;
 	if (id == replica->options.raft.id)
 		return NULL;
 	for (unsigned k = 0; k < 2 * RAFT_MEMBERS_MAX; k++) {
 		struct replica_peer *peer = &replica->peers[k];
 		if (peer->id == id)
 			return peer;
-		if (peer->id == 0 ? slot == NULL || slot->id != 0 : slot == NULL && !is_known(replica, peer->id))
-			slot = peer;
+		if (peer->id == 0 && unused == NULL)
+			unused = peer;
+		else if (peer->id != 0 && left == NULL && !is_known(replica, peer->id))
+			left = peer;
 	}
 	if (!is_known(replica, id))
 		return NULL;
+	struct replica_peer *slot = unused != NULL ? unused : left;
 	raft_assert(slot != NULL); /* there are not more members than slots, in configuration and file together */
 	if (slot->id != 0)
 		replica->transport->ops->remove_peer(replica->transport, slot->id);

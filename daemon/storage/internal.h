@@ -198,8 +198,8 @@ struct storage {
 	bool full; /* the last attempt to prepare a file found no room */
 	uint64_t retry_full_us;
 	uint64_t retry_memory_us; /* UINT64_MAX: not needed */
-	uint64_t
-		settle_us; /* when a record without entries is written behind the last entries, or a reset; or UINT64_MAX */
+	/* When a record without entries is written behind the last entries, or a reset; or UINT64_MAX. */
+	uint64_t settle_us;
 
 	/* Snapshots. */
 	struct storage_snapshot *snapshots; /* by index, newest first */

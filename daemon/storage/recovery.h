@@ -46,13 +46,13 @@ struct recovery {
 	uint64_t last_record;	 /* in the newest segment: where the last good record begins, 0 if there is none */
 	bool last_needs_proof;	 /* that record has entries, or is a reset */
 	uint64_t snapshot_index; /* of the newest good one */
-	uint64_t
-		whole_index; /* of the newest one whose bytes are good, though the owner may refuse what they say of its state */
+	/* Of the newest one whose bytes are good, though the owner may refuse what they say of its state. */
+	uint64_t whole_index;
 	struct snapshot_verdict damage; /* of the newest damaged one */
 	const struct file *damaged;
 	bool damage_is_state; /* … whose bytes are good: the owner refuses what they say */
-	struct snapshot_verdict
-		unread_verdict; /* of the newest one that the disk did not let us read, newer than all good ones */
+	/* Of the newest one that the disk did not let us read, newer than all good ones. */
+	struct snapshot_verdict unread_verdict;
 	const struct file *unread;
 	const struct file *bad; /* the segment that the log cannot be read beyond; NULL: it is not a segment's fault */
 

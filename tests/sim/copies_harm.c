@@ -291,27 +291,36 @@ bool sim_copy_lose_newest_header(struct experiment *experiment)
 	return true;
 }
 
+/* Of its log only that segment is left, whose records are gone, as if none of them had ever been written; and of its snapshots these,
+ * older: if not NULL, of which the newest does not verify. */
+static void leave_rotten_snapshot(struct experiment *experiment, struct copy_file *segment, struct copy_file *older,
+				  struct copy_file *newest)
+{
+	struct copy left;
+	memset(segment->bytes + FORMAT_HEADER_SIZE, 0, segment->size - FORMAT_HEADER_SIZE);
+	newest->bytes[below(experiment, newest->size)] ^= (uint8_t)(1u << below(experiment, 8));
+	copy_init(&left);
+	(void)copy_put(&left, segment->name, segment->bytes, segment->size);
+	if (older != NULL)
+		(void)copy_put(&left, older->name, older->bytes, older->size);
+	(void)copy_put(&left, newest->name, newest->bytes, newest->size);
+	copy_fini(&experiment->copy);
+	experiment->copy = left;
+	experiment->expected = STORAGE_E_CORRUPT;
+	experiment->is_damaged = experiment->may_die = true;
+}
+
 /* All that is left is a snapshot that does not verify; the records are gone, as if none of them had ever been written. What it
  * stood for would be forgotten, and come back if it is ever read again. */
 bool sim_copy_leave_rotten_snapshot(struct experiment *experiment)
 {
 	struct found segments, snapshots;
-	struct copy left;
 	find_segments(&experiment->copy, &segments);
 	find_snapshots(&experiment->copy, &snapshots);
 	if (segments.n == 0 || snapshots.n == 0)
 		return false;
-	struct copy_file *first = segments.files[0], *newest = snapshots.files[snapshots.n - 1];
-	memset(first->bytes + FORMAT_HEADER_SIZE, 0, first->size - FORMAT_HEADER_SIZE);
-	newest->bytes[below(experiment, newest->size)] ^= (uint8_t)(1u << below(experiment, 8));
-	copy_init(&left);
-	(void)copy_put(&left, first->name, first->bytes, first->size);
-	(void)copy_put(&left, newest->name, newest->bytes, newest->size);
-	copy_fini(&experiment->copy);
-	experiment->copy = left;
+	leave_rotten_snapshot(experiment, segments.files[0], NULL, snapshots.files[snapshots.n - 1]);
 	experiment->what = "with nothing but a snapshot that does not verify";
-	experiment->expected = STORAGE_E_CORRUPT;
-	experiment->is_damaged = experiment->may_die = true;
 	return true;
 }
 
@@ -321,29 +330,18 @@ bool sim_copy_end_before_rotten_snapshot(struct experiment *experiment)
 {
 	struct found segments, snapshots;
 	struct format_segment segment;
-	struct copy left;
 	uint64_t older_index = 0;
 	find_segments(&experiment->copy, &segments);
 	find_snapshots(&experiment->copy, &snapshots);
 	if (segments.n == 0 || snapshots.n < 2)
 		return false;
 	struct copy_file *first = segments.files[0], *older = snapshots.files[snapshots.n - 2];
-	struct copy_file *newest = snapshots.files[snapshots.n - 1];
 	decode_segment(first, &segment);
 	(void)sim_snapshot_parse_name(older->name, &older_index);
 	if (segment.base_index > older_index)
 		return false;
-	memset(first->bytes + FORMAT_HEADER_SIZE, 0, first->size - FORMAT_HEADER_SIZE);
-	newest->bytes[below(experiment, newest->size)] ^= (uint8_t)(1u << below(experiment, 8));
-	copy_init(&left);
-	(void)copy_put(&left, first->name, first->bytes, first->size);
-	(void)copy_put(&left, older->name, older->bytes, older->size);
-	(void)copy_put(&left, newest->name, newest->bytes, newest->size);
-	copy_fini(&experiment->copy);
-	experiment->copy = left;
+	leave_rotten_snapshot(experiment, first, older, snapshots.files[snapshots.n - 1]);
 	experiment->what = "with a log that ends before a snapshot that does not verify";
-	experiment->expected = STORAGE_E_CORRUPT;
-	experiment->is_damaged = experiment->may_die = true;
 	return true;
 }
 
