@@ -145,9 +145,9 @@ struct replicator_change {
 	bool stay_learner;
 	const char *peer;
 	const char *client;
-	uint64_t
-		if_index; /* only if the membership is still the one of this index; 0: whatever it is. It is to be one that was
-			    * seen committed: before that, another one may still come to stand at the same index */
+	/* Only if the membership is still the one of this index; 0: whatever it is. It is to be one that was seen committed: before
+	 * that, another one may still come to stand at the same index. */
+	uint64_t if_index;
 };
 
 struct replicator_peer_status {
